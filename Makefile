@@ -1,0 +1,49 @@
+# `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+SPEC ?= examples/debian-12.yaml
+OUT ?= out
+# Without -count=1 a test of the real thing would be answered from go's cache.
+GOTEST := go test -count=1 -timeout 75m
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+.PHONY: deps
+deps: ## install what this machine lacks (Debian and Ubuntu, as root)
+	@scripts/install-deps.sh
+
+.PHONY: build
+build: ## compile bin/nodesmith
+	@scripts/build.sh
+
+.PHONY: image
+image: deps build ## build examples/debian-12.yaml, boot it and check it
+	@echo "Building $(SPEC): 10 to 20 minutes on 2 cores the first time (most of it compiles Kubernetes), seconds after that."
+	@bin/nodesmith build -f $(SPEC) -o $(OUT)
+	@echo "Booting it on BIOS and on UEFI: about a minute with KVM, 3 to 6 without."
+	@bin/nodesmith verify $(OUT)/$$(basename $(SPEC) .yaml)-qemu.raw --level boot
+
+.PHONY: test
+test: deps build ## everything that CI runs
+	@scripts/check.sh
+	@$(GOTEST) $$(go list ./... | grep -v /test$$)
+	@$(GOTEST) -v ./test
+
+.PHONY: unit
+unit: ## the fast tests alone
+	@go test ./...  -short
+
+.PHONY: lint
+lint: ## golangci-lint, govulncheck and shellcheck
+	@scripts/lint.sh
+
+.PHONY: bench
+bench: deps build ## measure what docs/benchmarks.md states
+	@scripts/bench.sh
+
+.PHONY: clean
+clean: ## remove what was built here (not the caches: see docs/architecture.md)
+	@rm -rf bin $(OUT) internal/build/steps/bin/step-*

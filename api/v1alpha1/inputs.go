@@ -1,0 +1,29 @@
+package v1alpha1
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+)
+
+// InputsDigest returns the digest (sha256:HEX) of what decides the lock: the
+// operating system, the Kubernetes version, the architecture, the packages and
+// what may enter unverified. A lock that carries another digest is stale. The
+// order of lists does not count, nor does a default written out: call it on a
+// NodeImage that Validate returned.
+func (img *NodeImage) InputsDigest() string {
+	data, _ := json.Marshal(struct { // strings only: cannot fail
+		OS              OS         `json:"os"`
+		Kubernetes      Kubernetes `json:"kubernetes"`
+		Architecture    string     `json:"architecture"`
+		Packages        []string   `json:"packages,omitempty"`
+		AllowUnverified []string   `json:"allowUnverified,omitempty"`
+	}{
+		img.Spec.OS, img.Spec.Kubernetes, img.Spec.Architecture,
+		slices.Sorted(slices.Values(img.Spec.Packages)),
+		slices.Sorted(slices.Values(img.Spec.AllowUnverified)),
+	})
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}

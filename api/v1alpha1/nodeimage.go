@@ -1,0 +1,143 @@
+// Package v1alpha1 is what users write: the NodeImage, its defaults and its rules.
+//
+// What comes in is one YAML (or JSON) file and the --set flags; what goes out
+// is a NodeImage that keeps every rule and has its defaults filled in, or the
+// list of everything that is wrong with it, each entry with its place in the
+// file. The result depends on the arguments alone. What the rest of the program
+// supports comes in as Known: this package imports none of it.
+package v1alpha1
+
+import "slices"
+
+const (
+	// APIVersion is the only value of apiVersion that this package reads.
+	APIVersion = "nodesmith.dev/v1alpha1"
+	// Kind is the only value of kind that this package reads.
+	Kind = "NodeImage"
+)
+
+// What a spec that does not say otherwise means.
+const (
+	defaultArchitecture      = "amd64"
+	defaultDiskSize     Size = 8 << 30
+	defaultFileMode          = "0644"
+	defaultOwner             = "root:root"
+	defaultShell             = "/bin/bash"
+)
+
+// NodeImage describes one Kubernetes node image: an operating system, one
+// Kubernetes version and the user's customizations, for one or more
+// infrastructures. Its field names follow the Kubernetes API conventions.
+type NodeImage struct {
+	APIVersion string   `json:"apiVersion"`
+	Kind       string   `json:"kind"`
+	Metadata   Metadata `json:"metadata"`
+	Spec       Spec     `json:"spec"`
+}
+
+// Metadata names the image.
+type Metadata struct {
+	// Name begins the name of every file that a build writes. It has the form
+	// of a Kubernetes object name and at most 63 characters.
+	Name string `json:"name"`
+}
+
+// Spec is what goes into the image. OS, Kubernetes and Infrastructures have to
+// be given; everything else has a default that works.
+type Spec struct {
+	OS         OS         `json:"os"`
+	Kubernetes Kubernetes `json:"kubernetes"`
+	// Infrastructures are the places the image shall run on: one disk each.
+	Infrastructures []string `json:"infrastructures"`
+	// Architecture is Debian's and Go's name of it. Default: amd64.
+	Architecture string `json:"architecture,omitempty"`
+	// Packages are packages of the distribution, NAME or NAME=VERSION.
+	Packages []string `json:"packages,omitempty"`
+	Files    []File   `json:"files,omitempty"`
+	// KernelArguments are added to the kernel's command line in this order.
+	// None contains white space, quotes or a backslash, so that one written
+	// between single quotes means itself to a shell and to GRUB.
+	KernelArguments []string `json:"kernelArguments,omitempty"`
+	// Sysctls are kernel parameters by name (net.ipv4.ip_forward), set at boot.
+	Sysctls map[string]string `json:"sysctls,omitempty" accept:"int"`
+	Users   []User            `json:"users,omitempty"`
+	Disk    Disk              `json:"disk,omitzero"`
+	// AllowUnverified names inputs, for example Go module paths, that may enter
+	// the image without a verified checksum.
+	AllowUnverified []string `json:"allowUnverified,omitempty"`
+}
+
+// OS is the operating system and its release: debian, "12".
+type OS struct {
+	Distro  string `json:"distro"`
+	Version string `json:"version" accept:"int"`
+}
+
+// Kubernetes is the version of every Kubernetes component in the image.
+type Kubernetes struct {
+	// Version is a semantic version with a leading v: v1.34.0.
+	Version string `json:"version"`
+}
+
+// File is a regular file that the build puts into the image. Exactly one of
+// Content and Source is set; Content points to an empty string for an empty file.
+type File struct {
+	// Path is absolute and clean.
+	Path string `json:"path"`
+	// Content is the file's text.
+	Content *string `json:"content,omitempty"`
+	// Source is the path of a file in the build context, slash-separated and
+	// relative to its root.
+	Source string `json:"source,omitempty"`
+	// Mode is three or four octal digits. Default: 0644.
+	Mode string `json:"mode,omitempty"`
+	// Owner is USER:GROUP, each a name or a number. Default: root:root.
+	Owner string `json:"owner,omitempty"`
+}
+
+// User is an account that the build creates. It has no password: who has no
+// key in SSHAuthorizedKeys can't log in.
+type User struct {
+	Name string `json:"name"`
+	// SSHAuthorizedKeys are lines of authorized_keys(5), one key each.
+	SSHAuthorizedKeys []string `json:"sshAuthorizedKeys,omitempty"`
+	// Groups are supplementary groups.
+	Groups []string `json:"groups,omitempty"`
+	// Shell is an absolute path. Default: /bin/bash.
+	Shell string `json:"shell,omitempty"`
+	// Sudo lets the user run everything as root without a password.
+	Sudo bool `json:"sudo,omitempty"`
+}
+
+// Disk is the virtual disk of the image.
+type Disk struct {
+	// Size is the disk's size as the image is made; the root file system grows
+	// to the size of the disk that it boots from. Default: 8Gi.
+	Size Size `json:"size,omitzero" accept:"int"`
+}
+
+// Default fills in every optional field that is empty and has a default.
+// A second call changes nothing.
+func (img *NodeImage) Default() {
+	spec := &img.Spec
+	setDefault(&spec.Architecture, defaultArchitecture)
+	setDefault(&spec.Disk.Size, defaultDiskSize)
+	// The caller may share the lists with another NodeImage.
+	spec.Files = slices.Clone(spec.Files)
+	for i := range spec.Files {
+		setDefault(&spec.Files[i].Mode, defaultFileMode)
+		setDefault(&spec.Files[i].Owner, defaultOwner)
+	}
+	spec.Users = slices.Clone(spec.Users)
+	for i := range spec.Users {
+		setDefault(&spec.Users[i].Shell, defaultShell)
+	}
+}
+
+// setDefault gives *field the value if it has none.
+func setDefault[T comparable](field *T, value T) {
+	var none T
+	if *field == none {
+		*field = value
+	}
+}

@@ -1,0 +1,264 @@
+package v1alpha1_test
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"sigs.k8s.io/yaml"
+
+	"nodesmith.dev/nodesmith/api/v1alpha1"
+)
+
+// known stands for what the program supports.
+var known = v1alpha1.Known{
+	Distributions:   map[string][]string{"debian": {"12", "13"}, "ubuntu": {"22.04", "24.04"}},
+	Kubernetes:      []string{"v1.33", "v1.34"},
+	Infrastructures: []string{"qemu", "vsphere"},
+	Architectures:   []string{"amd64"},
+}
+
+// buildContext is where the tests' files[].source are.
+var buildContext = fstest.MapFS{
+	"motd.txt":          {Data: []byte("hello\n")},
+	"conf/chrony.conf":  {Data: []byte("pool pool.ntp.org\n")},
+	"conf/kubelet.conf": {Data: []byte("\n")},
+}
+
+// shortest is a spec that keeps every rule, of seven lines.
+const shortest = `apiVersion: nodesmith.dev/v1alpha1
+kind: NodeImage
+metadata: {name: node}
+spec:
+  os: {distro: debian, version: "12"}
+  kubernetes: {version: v1.34.0}
+  infrastructures: [qemu]
+`
+
+// publicKey is a key whose private half was thrown away.
+const publicKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHei8o05Ek9Ti9UWqRKf4ZhabDeRFGVbm1X8kSbW5/6A ada@example.org"
+
+// read loads and validates a spec under the name s.yaml.
+func read(spec string, set ...string) (*v1alpha1.NodeImage, error) {
+	doc, err := v1alpha1.Load("s.yaml", []byte(spec), set)
+	if err != nil {
+		return nil, err
+	}
+	return doc.Validate(known, buildContext)
+}
+
+// mustRead is read for specs that keep every rule.
+func mustRead(t *testing.T, spec string, set ...string) *v1alpha1.NodeImage {
+	t.Helper()
+	img, err := read(spec, set...)
+	if err != nil {
+		t.Fatalf("valid spec refused:\n%v\n--- spec\n%s\n--- flags %q", err, spec, set)
+	}
+	return img
+}
+
+func TestShortestSpecGetsDefaults(t *testing.T) {
+	want := &v1alpha1.NodeImage{
+		APIVersion: "nodesmith.dev/v1alpha1",
+		Kind:       "NodeImage",
+		Metadata:   v1alpha1.Metadata{Name: "node"},
+		Spec: v1alpha1.Spec{
+			OS:              v1alpha1.OS{Distro: "debian", Version: "12"},
+			Kubernetes:      v1alpha1.Kubernetes{Version: "v1.34.0"},
+			Infrastructures: []string{"qemu"},
+			Architecture:    "amd64",
+			Disk:            v1alpha1.Disk{Size: 8 << 30},
+		},
+	}
+	if got := mustRead(t, shortest); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestFilesAndUsersGetDefaults(t *testing.T) {
+	img := mustRead(t, shortest+"  files: [{path: /etc/a, content: ''}]\n  users: [{name: ada}]\n")
+	file, user := img.Spec.Files[0], img.Spec.Users[0]
+	if file.Mode != "0644" || file.Owner != "root:root" || file.Content == nil || *file.Content != "" {
+		t.Errorf("file is %+v", file)
+	}
+	if user.Shell != "/bin/bash" || user.Sudo {
+		t.Errorf("user is %+v", user)
+	}
+}
+
+func TestDefaultLeavesACopyAlone(t *testing.T) {
+	img := v1alpha1.NodeImage{Spec: v1alpha1.Spec{Files: []v1alpha1.File{{Path: "/a"}}, Users: []v1alpha1.User{{Name: "ada"}}}}
+	shallow := img
+	shallow.Default()
+	if img.Spec.Files[0].Mode != "" || img.Spec.Users[0].Shell != "" {
+		t.Error("defaults of a copy reached the original's lists")
+	}
+	again := shallow
+	again.Default()
+	if !reflect.DeepEqual(again, shallow) {
+		t.Error("the second Default changed something")
+	}
+}
+
+func TestExamplesAreValid(t *testing.T) {
+	const dir = "../../examples"
+	paths, err := filepath.Glob(dir + "/*.yaml")
+	if err != nil || len(paths) < 2 {
+		t.Fatalf("examples: %v, %v", paths, err)
+	}
+	for _, path := range paths {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			doc, err := v1alpha1.Load(path, data, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			img, err := doc.Validate(known, os.DirFS(dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name := strings.TrimSuffix(filepath.Base(path), ".yaml"); img.Metadata.Name != name {
+				t.Errorf("metadata.name is %q in %s", img.Metadata.Name, path)
+			}
+			roundTrip(t, img)
+		})
+	}
+}
+
+func TestFullExampleSetsEveryField(t *testing.T) {
+	data, err := os.ReadFile("../../examples/full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := v1alpha1.Load("full.yaml", data, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := doc.Validate(known, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unset := map[string]bool{}
+	collectUnset("", reflect.ValueOf(*img), unset)
+	for path, missing := range unset {
+		if missing {
+			t.Errorf("examples/full.yaml does not set %s", path)
+		}
+	}
+}
+
+// collectUnset notes for each field, items of a list taken together, whether
+// it is zero everywhere.
+func collectUnset(path string, v reflect.Value, unset map[string]bool) {
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			collectUnset(path+"."+v.Type().Field(i).Name, v.Field(i), unset)
+		}
+	case reflect.Slice:
+		unset[path] = v.Len() == 0
+		for i := range v.Len() {
+			collectUnset(path+"[]", v.Index(i), unset)
+		}
+	default:
+		before, seen := unset[path]
+		unset[path] = v.IsZero() && (before || !seen)
+	}
+}
+
+// roundTrip checks that a valid NodeImage, written out, reads as itself.
+func roundTrip(t *testing.T, img *v1alpha1.NodeImage) {
+	t.Helper()
+	data, err := yaml.Marshal(img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := v1alpha1.Load("written.yaml", data, nil)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, data)
+	}
+	again, err := doc.Validate(known, nil)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, data)
+	}
+	if !reflect.DeepEqual(img, again) {
+		t.Fatalf("read %+v\nwant %+v\nfrom\n%s", again, img, data)
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	for name, extra := range map[string]string{
+		"shortest":        "",
+		"sizes":           "  disk: {size: 2560Mi}\n" + "  architecture: amd64\n",
+		"numbers":         "  sysctls: {vm.swappiness: 10, kernel.panic: -1, a.b: '010', c.d: '', e.f: 'yes'}\n",
+		"words of 1.1":    "  files: [{path: /a, content: 'no'}, {path: /b, content: '12:30'}, {path: /c, content: '<<'}, {path: /d, content: ~, source: motd.txt}]\n",
+		"strange content": `  files: [{path: /a, content: "\t\x01\e\u2028\ufeff\t 'x' \"y\" \\ \r\n\n  z"}]` + "\n",
+		"block":           "  files:\n  - path: /a\n    content: |+\n      a\n       b\n\n\n",
+		"folded":          "  files:\n  - path: /a\n    content: >-\n      a\n      b\n",
+		"user":            "  users: [{name: ada, sshAuthorizedKeys: ['" + publicKey + "'], groups: [adm], shell: /bin/sh, sudo: true}]\n",
+		"as JSON": "  files: [{\"path\": \"/a\", \"content\": \"😀\"}]\n" +
+			"  packages: [curl=7.88.1-10+deb12u14, libstdc++6, libc6=2:1.0~rc1-1]\n",
+	} {
+		t.Run(name, func(t *testing.T) { roundTrip(t, mustRead(t, shortest+extra)) })
+	}
+}
+
+func TestJSONIsAccepted(t *testing.T) {
+	data, err := yaml.YAMLToJSON([]byte(shortest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := mustRead(t, string(data)), mustRead(t, shortest); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestEmptyDocumentsAroundTheSpecDoNotCount(t *testing.T) {
+	mustRead(t, "---\n# nothing\n---\n"+shortest+"---\n")
+}
+
+func TestAWholeVersionNumberNeedsNoQuotes(t *testing.T) {
+	if img := mustRead(t, strings.Replace(shortest, `"12"`, "12", 1)); img.Spec.OS.Version != "12" {
+		t.Errorf("version is %q", img.Spec.OS.Version)
+	}
+}
+
+func TestInputsDigestFollowsWhatDecidesTheLock(t *testing.T) {
+	base := mustRead(t, shortest+"  packages: [htop, curl]\n").InputsDigest()
+	// The digest is in people's lock files: it may change only with intent.
+	if want := "sha256:339b6e66b447b5955c1c508c524cdc158ffd16c137ed9ef9d1dc27932807500a"; base != want {
+		t.Errorf("digest is %s, was %s", base, want)
+	}
+	for name, test := range map[string]struct {
+		spec  string
+		set   string
+		stale bool
+	}{
+		"other order":         {"  packages: [curl, htop]\n", "", false},
+		"default written out": {"  packages: [htop, curl]\n  architecture: amd64\n", "", false},
+		"name":                {"  packages: [htop, curl]\n", "metadata.name=other", false},
+		"customization":       {"  packages: [htop, curl]\n  files: [{path: /a, content: a}]\n", "", false},
+		"infrastructure":      {"  packages: [htop, curl]\n", "spec.infrastructures[1]=vsphere", false},
+		"Kubernetes version":  {"  packages: [htop, curl]\n", "spec.kubernetes.version=v1.34.1", true},
+		"OS version":          {"  packages: [htop, curl]\n", "spec.os.version=13", true},
+		"package":             {"  packages: [htop]\n", "", true},
+		"package version":     {"  packages: [htop=1-1, curl]\n", "", true},
+		"unverified":          {"  packages: [htop, curl]\n  allowUnverified: [example.com/m]\n", "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var set []string
+			if test.set != "" {
+				set = append(set, test.set)
+			}
+			if got := mustRead(t, shortest+test.spec, set...).InputsDigest(); got != base != test.stale {
+				t.Errorf("stale is %t, want %t", got != base, test.stale)
+			}
+		})
+	}
+}

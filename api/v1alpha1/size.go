@@ -1,0 +1,67 @@
+package v1alpha1
+
+import (
+	"math/big"
+	"regexp"
+	"strconv"
+)
+
+// Size is a number of bytes. Its text form is a Kubernetes quantity: digits,
+// perhaps a fraction, and a suffix of units of 1024 (Ki, Mi, Gi, Ti) or of 1000
+// (k, M, G, T). The zero value means that no size was given; no text means zero.
+type Size int64
+
+// sizeUnits are the suffixes of a quantity and their meaning in bytes, of each
+// base the larger first.
+// https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+var sizeUnits = []struct {
+	suffix string
+	bytes  int64
+}{
+	{"Ti", 1 << 40}, {"Gi", 1 << 30}, {"Mi", 1 << 20}, {"Ki", 1 << 10},
+	{"T", 1e12}, {"G", 1e9}, {"M", 1e6}, {"k", 1e3},
+	{"", 1},
+}
+
+// sizeSyntax has bounded parts, so that no input makes the arithmetic slow.
+var sizeSyntax = regexp.MustCompile(`^([0-9]{1,20}(?:\.[0-9]{1,20})?)([KMGT]i|[kMGT]?)$`)
+
+// String returns the size in the largest unit of 1024 that holds it exactly.
+func (s Size) String() string {
+	for _, unit := range sizeUnits {
+		if binary := len(unit.suffix) != 1; binary && s != 0 && int64(s)%unit.bytes == 0 {
+			return strconv.FormatInt(int64(s)/unit.bytes, 10) + unit.suffix
+		}
+	}
+	return "0"
+}
+
+// MarshalText returns String.
+func (s Size) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads a quantity. Its error is a *FieldError without a field;
+// zero, fractions of a byte and more than 2^63-1 bytes are errors.
+func (s *Size) UnmarshalText(text []byte) error {
+	bad := &FieldError{
+		Found: quote(string(text)), Problem: "is not a size",
+		Allowed: []string{"a whole number of bytes above 0, such as 8Gi, 10240Mi or 20G"},
+	}
+	parts := sizeSyntax.FindSubmatch(text)
+	if parts == nil {
+		return bad
+	}
+	number, ok := new(big.Rat).SetString(string(parts[1]))
+	if !ok {
+		return bad
+	}
+	for _, unit := range sizeUnits {
+		if unit.suffix == string(parts[2]) {
+			number.Mul(number, new(big.Rat).SetInt64(unit.bytes))
+		}
+	}
+	if !number.IsInt() || !number.Num().IsInt64() || number.Sign() == 0 {
+		return bad
+	}
+	*s = Size(number.Num().Int64())
+	return nil
+}

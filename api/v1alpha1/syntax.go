@@ -1,0 +1,100 @@
+package v1alpha1
+
+import (
+	"regexp"
+	"unicode/utf8"
+)
+
+// syntax is the form of a string: what it is called, a description of what is
+// allowed for people, the pattern, and its greatest length in bytes (0: any).
+type syntax struct {
+	what, allowed string
+	pattern       *regexp.Regexp
+	maxLength     int
+}
+
+// ok says whether a value has the form. Patterns take broken UTF-8 for U+FFFD,
+// which they allow.
+func (s syntax) ok(value string) bool {
+	return utf8.ValidString(value) && (s.maxLength == 0 || len(value) <= s.maxLength) && s.pattern.MatchString(value)
+}
+
+// control is what no single line of text contains, for patterns: control and
+// format characters, and the code points that Unicode keeps from being any.
+const control = `\pC\x{fffe}\x{ffff}`
+
+var (
+	// A DNS-1123 subdomain, so that it is a Kubernetes object name, no longer
+	// than a label's value may be.
+	nameSyntax = syntax{
+		"a name",
+		"at most 63 of a-z, 0-9, - and ., each part between dots beginning and ending with a letter or digit",
+		regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`), 63,
+	}
+	// Debian Policy 5.6.1 (Package) and 5.6.12 (Version).
+	packageSyntax = syntax{
+		"a Debian package",
+		"NAME or NAME=VERSION, such as htop or curl=7.88.1-10+deb12u14",
+		regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+(=([0-9]+:)?[0-9][A-Za-z0-9.+~-]*)?$`), 0,
+	}
+	// Absolute and clean, of printable characters: no empty part, "." or "..".
+	pathSyntax = syntax{
+		"the path of a file",
+		"an absolute path without . and .. and without / at its end",
+		regexp.MustCompile(`^(/([^/.` + control + `]|\.[^/.` + control + `]|\.\.[^/` + control + `])[^/` + control + `]*)+$`), 4095,
+	}
+	// Beside these characters fs.ValidPath decides.
+	sourceSyntax = syntax{
+		"a path in the build context",
+		"a path relative to the build context, without . and .. and with / between names",
+		regexp.MustCompile(`^[^` + control + `]+$`), 4095,
+	}
+	// Any text. On the controls that are left out YAML's readers and writers
+	// differ: some refuse them, some turn them into spaces.
+	contentSyntax = syntax{
+		"text", "UTF-8 text without control characters U+0000 and U+007F to U+009F; source takes any file",
+		regexp.MustCompile(`^[^\x00\x7f-\x{9f}\x{fffe}\x{ffff}]*$`), 0,
+	}
+	// Octal digits with a quarter for setuid, setgid and sticky.
+	modeSyntax = syntax{
+		"a file mode", `three or four octal digits in quotes, such as "0644"`,
+		regexp.MustCompile(`^[0-7]{3,4}$`), 0,
+	}
+	ownerSyntax = syntax{
+		"an owner", "USER:GROUP, each a name or a number, such as root:root or 1000:1000",
+		regexp.MustCompile(`^([a-z_][a-z0-9_-]{0,31}|0|[1-9][0-9]{0,8}):([a-z_][a-z0-9_-]{0,31}|0|[1-9][0-9]{0,8})$`), 0,
+	}
+	// What useradd(8) of the shadow suite accepts, without the "$" at the end
+	// that is for Samba.
+	userSyntax = syntax{
+		"a user name", "at most 32 of a-z, 0-9, _ and -, beginning with a letter or _",
+		regexp.MustCompile(`^[a-z_][a-z0-9_-]*$`), 32,
+	}
+	groupSyntax = syntax{"a group name", userSyntax.allowed, userSyntax.pattern, userSyntax.maxLength}
+	// passwd(5) separates its fields by colons.
+	shellSyntax = syntax{
+		"the path of a shell", "an absolute path such as /bin/bash",
+		regexp.MustCompile(`^(/[A-Za-z0-9_+-][A-Za-z0-9_.+-]*)+$`), 4095,
+	}
+	// Printable ASCII without white space, quotes, backslash and backquote: see
+	// Spec.KernelArguments. x86's command line has 2048 bytes (COMMAND_LINE_SIZE).
+	kernelArgumentSyntax = syntax{
+		"a kernel argument",
+		"one argument of printable ASCII characters without spaces, quotes and backslashes, such as console=ttyS0",
+		regexp.MustCompile("^[!#-&(-\\[\\]-_a-~]+$"), 1024,
+	}
+	// A path below /proc/sys, as sysctl.d(5) has it; no patterns.
+	sysctlKeySyntax = syntax{
+		"the name of a kernel parameter", "names with dots, such as net.ipv4.ip_forward",
+		regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_:@-]*([./][A-Za-z0-9_][A-Za-z0-9_:@-]*)+$`), 255,
+	}
+	sysctlValueSyntax = syntax{
+		"the value of a kernel parameter", "one line",
+		regexp.MustCompile(`^[^` + control + `]*$`), 4095,
+	}
+	// A Go module path, a package or an address.
+	inputSyntax = syntax{
+		"the name of an input", "a name without spaces, such as a Go module's path",
+		regexp.MustCompile(`^[!-~]+$`), 1024,
+	}
+)

@@ -1,0 +1,29 @@
+// Command step-images makes container images and places them in the node's
+// containerd store, inside the build engine. It needs root, but neither network
+// nor CAP_SYS_ADMIN.
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/containerd/log"
+
+	"nodesmith.dev/nodesmith/internal/containerimage"
+	"nodesmith.dev/nodesmith/internal/stepmain"
+)
+
+func main() {
+	stepmain.Main("step-images", map[string]stepmain.Verb{"assemble": stepmain.Of(assemble)})
+}
+
+func assemble(ctx context.Context, config containerimage.Config, epoch time.Time) error {
+	// containerd's libraries warn of what matters to a daemon only (fs-verity);
+	// whatever fails is returned as an error anyway.
+	if err := log.SetLevel("error"); err != nil {
+		return err
+	}
+	_, err := containerimage.Assemble(ctx, config, epoch, func(line string) { fmt.Println(line) })
+	return err
+}

@@ -1,0 +1,198 @@
+package tree
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/buildkit/client/llb"
+
+	"nodesmith.dev/nodesmith/internal/bundle"
+	"nodesmith.dev/nodesmith/internal/containerimage"
+	"nodesmith.dev/nodesmith/internal/distro"
+	"nodesmith.dev/nodesmith/internal/golang"
+	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/source/gomodules"
+)
+
+// Mount points of the steps that compile and that make container images.
+const (
+	toolchainDir = "/.nodesmith/go"
+	modulesDir   = "/.nodesmith/modules"
+	goCacheDir   = "/.nodesmith/go-build"
+	binariesDir  = "/.nodesmith/binaries"
+	imageBaseDir = "/.nodesmith/image-base"
+)
+
+// goCacheID names the compile cache that every Go version and component
+// shares: the go command keys what is in it by content.
+const goCacheID = "nodesmith-go-build"
+
+// Where the node's programs lie, by program: kubeadm's packages put theirs into
+// /usr/bin, containerd's own unit and CAPI's contract look in /usr/local.
+var programs = []struct {
+	component string
+	names     []string // all that the component compiled if empty
+	dir       string
+}{
+	{golang.Kubernetes, []string{"kubeadm", "kubelet", "kubectl"}, "/usr/bin"},
+	{golang.Containerd, nil, "/usr/local/bin"},
+	{golang.Crictl, nil, "/usr/local/bin"},
+	{golang.Runc, nil, "/usr/local/sbin"},
+	{golang.CNI, nil, "/opt/cni/bin"},
+}
+
+// Kubernetes is what a node needs of one Kubernetes version.
+type Kubernetes struct {
+	// Programs are kubeadm, kubelet, kubectl, containerd and the like at their
+	// places; Images is the containerd store under /var/lib/containerd.
+	Programs, Images llb.State
+}
+
+// Kubernetes compiles the locked components and makes the container images of
+// them. Nothing of it depends on the node's operating system.
+func (b *Builder) Kubernetes(ctx context.Context, release distro.Release, tools llb.State, l *lock.Lock) (Kubernetes, error) {
+	compiled, err := b.compile(ctx, tools, l)
+	if err != nil {
+		return Kubernetes{}, err
+	}
+	images, err := b.images(ctx, release, compiled, l)
+	if err != nil {
+		return Kubernetes{}, err
+	}
+	layer := llb.Scratch()
+	for _, p := range programs {
+		copied := &llb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true, CreatedTime: &l.Epoch, IncludePatterns: p.names}
+		layer = layer.File(llb.Copy(compiled[p.component], "/", p.dir, copied), llb.WithCustomName("kubernetes: place "+p.component))
+	}
+	return Kubernetes{Programs: layer, Images: images}, nil
+}
+
+// compile returns one state for each component, with its programs at the top.
+func (b *Builder) compile(ctx context.Context, tools llb.State, l *lock.Lock) (map[string]llb.State, error) {
+	// Fetched once, and only if some component's modules are not yet an input.
+	fetch := sync.OnceValues(func() (gomodules.Sources, error) { return gomodules.Fetch(ctx, b.modules, l.Kubernetes) })
+	toolchain, err := b.toolchain(ctx, fetch, l)
+	if err != nil {
+		return nil, err
+	}
+	compiled := map[string]llb.State{}
+	for _, component := range l.Kubernetes.Components {
+		key := fmt.Sprintln("modules of", component.Name, component.GoMod) + strings.Join(component.GoSum, "\n")
+		modules, err := b.inputs.Lazy(ctx, component.Name+" modules", key, func() ([]bundle.File, error) {
+			sources, err := fetch()
+			if err != nil {
+				return nil, err
+			}
+			return filesBelow(sources.Components[component.Name])
+		})
+		if err != nil {
+			return nil, err
+		}
+		config, err := golang.NewBuildConfig(l.Kubernetes, component.Name, l.Architecture)
+		if err != nil {
+			return nil, err
+		}
+		config.Toolchain, config.Modules, config.Cache, config.Out = toolchainDir, modulesDir, goCacheDir, outDir
+		exec, err := b.run(ctx, step{
+			title:   "kubernetes: compile " + component.Name + " " + component.Version,
+			program: "golang", verb: "build", config: config, root: tools,
+			// Not the archives' date: a package update must not recompile.
+			epoch: buildDate,
+			mounts: []llb.RunOption{
+				llb.AddMount(toolchainDir, toolchain, llb.Readonly),
+				llb.AddMount(modulesDir, modules, llb.Readonly),
+				llb.AddMount(goCacheDir, llb.Scratch(), llb.AsPersistentCacheDir(goCacheID, llb.CacheMountShared)),
+			},
+		})
+		if err != nil {
+			return nil, err
+		}
+		compiled[component.Name] = exec.AddMount(outDir, llb.Scratch())
+	}
+	return compiled, nil
+}
+
+// buildDate is what compiled programs say of when they were built: they are
+// the same whenever they are.
+var buildDate = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func (b *Builder) toolchain(ctx context.Context, fetch func() (gomodules.Sources, error), l *lock.Lock) (llb.State, error) {
+	module := l.Kubernetes.Toolchain
+	const name = "toolchain.zip"
+	zip, err := b.inputs.Lazy(ctx, "Go toolchain", fmt.Sprintln(module.Path, module.Version, module.Sum), func() ([]bundle.File, error) {
+		sources, err := fetch()
+		if err != nil {
+			return nil, err
+		}
+		return []bundle.File{{Name: name, Mode: 0o644, Path: filepath.Join(sources.Toolchain, filepath.FromSlash(sources.ToolchainZip))}}, nil
+	})
+	if err != nil {
+		return llb.State{}, err
+	}
+	exec, err := b.run(ctx, step{
+		title: "unpack the Go toolchain", program: "golang", verb: "toolchain", root: llb.Scratch(),
+		config: golang.ToolchainConfig{Module: module, Zip: modulesDir + "/" + name, Out: outDir},
+		epoch:  buildDate,
+		mounts: []llb.RunOption{llb.AddMount(modulesDir, zip, llb.Readonly)},
+	})
+	if err != nil {
+		return llb.State{}, err
+	}
+	return exec.AddMount(outDir, llb.Scratch()), nil
+}
+
+// filesBelow lists a directory's regular files as those of a bundle.
+func filesBelow(dir string) ([]bundle.File, error) {
+	var files []bundle.File
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		files = append(files, bundle.File{Name: filepath.ToSlash(name), Mode: 0o644, Path: path})
+		return err
+	})
+	return files, err
+}
+
+// images returns the containerd store with the images that kubeadm asks for.
+func (b *Builder) images(ctx context.Context, release distro.Release, compiled map[string]llb.State, l *lock.Lock) (llb.State, error) {
+	base, err := b.unpacked(ctx, "container image base", release, l.Kubernetes.ImageBase.Packages)
+	if err != nil {
+		return llb.State{}, err
+	}
+	inputs := containerimage.Inputs{Binaries: map[string]string{}, ImageBase: imageBaseDir}
+	mounts := []llb.RunOption{llb.AddMount(imageBaseDir, base, llb.Readonly)}
+	for _, component := range []string{golang.Kubernetes, golang.Etcd, golang.CoreDNS, golang.Pause} {
+		dir := binariesDir + "/" + component
+		mounts = append(mounts, llb.AddMount(dir, compiled[component], llb.Readonly))
+		for _, name := range imageBinaries[component] {
+			inputs.Binaries[name] = dir + "/" + name
+		}
+	}
+	config, err := containerimage.Kubeadm(l.Kubernetes.Images, inputs, l.Architecture, outDir)
+	if err != nil {
+		return llb.State{}, err
+	}
+	exec, err := b.run(ctx, step{
+		title: "kubernetes: container images", program: "images", verb: "assemble", config: config,
+		root: llb.Scratch(), epoch: buildDate, mounts: mounts,
+	})
+	if err != nil {
+		return llb.State{}, err
+	}
+	return exec.AddMount(outDir, llb.Scratch()), nil
+}
+
+// imageBinaries are the programs of each component that go into images.
+var imageBinaries = map[string][]string{
+	golang.Kubernetes: {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"},
+	golang.Etcd:       {"etcd", "etcdctl", "etcdutl"},
+	golang.CoreDNS:    {"coredns"},
+	golang.Pause:      {"pause"},
+}

@@ -1,0 +1,164 @@
+package tree
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/moby/buildkit/client/llb"
+
+	"nodesmith.dev/nodesmith/internal/bundle"
+	"nodesmith.dev/nodesmith/internal/distro"
+	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/source/packages"
+	packagestep "nodesmith.dev/nodesmith/internal/source/packages/step"
+)
+
+// Mount points of the package steps.
+const (
+	debsDir = "/.nodesmith/packages"
+	repoDir = "/.nodesmith/repository"
+	outDir  = "/.nodesmith/out"
+)
+
+// Solve asks apt, in a tree unpacked from bootstrap, what the sets need of a
+// snapshot's verified indices.
+func (b *Builder) Solve(ctx context.Context, tools distro.Release, bootstrap []lock.Package, snapshot *packages.Snapshot, sets ...packagestep.Set) (map[string]lock.PackageSet, error) {
+	apt, err := b.unpacked(ctx, "apt", tools, bootstrap)
+	if err != nil {
+		return nil, err
+	}
+	config, files := snapshot.Question(sets...)
+	config.Repo, config.Out = repoDir, outDir+"/answer.json"
+	var key string
+	for _, archive := range snapshot.Archives {
+		key += fmt.Sprintln("repository", archive.URL, archive.Suite, archive.Release)
+	}
+	repository, err := b.inputs.Lazy(ctx, "package indices", key, func() ([]bundle.File, error) { return files, nil })
+	if err != nil {
+		return nil, err
+	}
+	title := fmt.Sprintf("solve packages of %s %s", snapshot.Release.Distro, snapshot.Release.Version)
+	exec, err := b.run(ctx, step{
+		title: title, program: "packages", verb: "solve", config: config, root: apt,
+		mounts: []llb.RunOption{llb.AddMount(repoDir, repository, llb.Readonly)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	data, err := b.engine.ReadFile(ctx, title, exec.AddMount(outDir, llb.Scratch()), "answer.json")
+	if err != nil {
+		return nil, err
+	}
+	var answer packagestep.Answer
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return nil, fmt.Errorf("%s: the answer: %w", title, err)
+	}
+	resolved := map[string]lock.PackageSet{}
+	for name, ids := range answer {
+		if resolved[name], err = snapshot.Resolve(ids); err != nil {
+			return nil, err
+		}
+	}
+	return resolved, nil
+}
+
+// packagesOf returns the bundle of a set's package files.
+func (b *Builder) packagesOf(ctx context.Context, title string, set []lock.Package) (llb.State, error) {
+	return b.inputs.Lazy(ctx, title+" packages", packages.Key(set), func() ([]bundle.File, error) {
+		return packages.Fetch(ctx, b.cache, set)
+	})
+}
+
+// unpacked returns a tree of the set's files, none of them configured.
+func (b *Builder) unpacked(ctx context.Context, title string, release distro.Release, set []lock.Package) (llb.State, error) {
+	// liblzma is several times faster than xz in Go, so the few packages that
+	// it takes to run it are unpacked first.
+	var unpacker []lock.Package
+	for _, p := range set {
+		if slices.Contains(release.Unpacker, p.Name) {
+			unpacker = append(unpacker, p)
+		}
+	}
+	root, err := b.unpack(ctx, title+": unpack xz", release, unpacker, llb.Scratch())
+	if err != nil {
+		return llb.State{}, err
+	}
+	return b.unpack(ctx, title+": unpack", release, set, root)
+}
+
+func (b *Builder) unpack(ctx context.Context, title string, release distro.Release, set []lock.Package, root llb.State) (llb.State, error) {
+	debs, err := b.packagesOf(ctx, title, set)
+	if err != nil {
+		return llb.State{}, err
+	}
+	exec, err := b.run(ctx, step{
+		title: title, program: "packages", verb: "unpack", root: root,
+		config: packagestep.UnpackConfig{Packages: packages.Names(set), From: debsDir, Out: outDir, Links: release.Links},
+		mounts: []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)},
+	})
+	if err != nil {
+		return llb.State{}, err
+	}
+	return exec.AddMount(outDir, llb.Scratch()), nil
+}
+
+// Tools returns the tree that the build's own programs come from.
+func (b *Builder) Tools(ctx context.Context, release distro.Release, l *lock.Lock) (llb.State, error) {
+	return b.unpacked(ctx, "tools", release, l.Tools.Packages)
+}
+
+// OS returns the operating system: every package of the set installed by the
+// release's own dpkg, in the tree itself, with no network.
+func (b *Builder) OS(ctx context.Context, release distro.Release, tools llb.State, l *lock.Lock) (llb.State, error) {
+	var ground, rest []lock.Package
+	for _, p := range l.OS.Packages {
+		if p.Ground {
+			ground = append(ground, p)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	unpacked, err := b.unpack(ctx, "os: unpack", release, ground, tools)
+	if err != nil {
+		return llb.State{}, err
+	}
+	config := packagestep.ConfigureConfig{Rest: packages.Names(rest)}
+	for _, p := range ground {
+		if slices.Contains(release.First, p.Name) {
+			config.First = append(config.First, packages.Name(p))
+		} else {
+			config.Ground = append(config.Ground, packages.Name(p))
+		}
+	}
+	return b.configure(ctx, "os: configure", release, unpacked, l.OS.Packages, config, l.Epoch)
+}
+
+// AddPackages returns the tree with the spec's own packages on top.
+func (b *Builder) AddPackages(ctx context.Context, release distro.Release, os llb.State, l *lock.Lock) (llb.State, error) {
+	if len(l.Packages.Packages) == 0 {
+		return os, nil
+	}
+	config := packagestep.ConfigureConfig{Rest: packages.Names(l.Packages.Packages)}
+	return b.configure(ctx, "packages: configure", release, os, l.Packages.Packages, config, l.Epoch)
+}
+
+func (b *Builder) configure(ctx context.Context, title string, release distro.Release, ground llb.State, set []lock.Package, config packagestep.ConfigureConfig, epoch time.Time) (llb.State, error) {
+	debs, err := b.packagesOf(ctx, title, set)
+	if err != nil {
+		return llb.State{}, err
+	}
+	config.From = debsDir
+	config.Exclude, config.Include = release.Exclude, release.Include
+	config.Host, config.Empty = release.Host, release.Empty
+	exec, err := b.run(ctx, step{
+		title: title, program: "packages", verb: "configure", config: config, root: ground, epoch: epoch,
+		mounts: []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)},
+	})
+	if err != nil {
+		return llb.State{}, err
+	}
+	return exec.Root(), nil
+}

@@ -1,0 +1,72 @@
+package tree
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/solver/pb"
+
+	"nodesmith.dev/nodesmith/internal/build/steps"
+	"nodesmith.dev/nodesmith/internal/bundle"
+)
+
+// Where a step finds its program and its configuration. Nothing of it stays in
+// the tree: the engine removes mount points that it made.
+const (
+	programDir = "/.nodesmith/program"
+	configDir  = "/.nodesmith/config"
+)
+
+// hostname is what a step sees, so that no package records the builder's.
+const hostname = "localhost"
+
+// step is one call of a step program.
+type step struct {
+	title   string
+	program string // packages, golang, images, node, disk
+	verb    string
+	config  any // marshalled to JSON
+	root    llb.State
+	mounts  []llb.RunOption
+	// epoch is the newest time that the step's files may carry; 1970 if unset.
+	epoch time.Time
+}
+
+// run adds the step to the graph.
+func (b *Builder) run(ctx context.Context, s step) (llb.ExecState, error) {
+	binary, err := steps.Program(s.program)
+	if err != nil {
+		return llb.ExecState{}, err
+	}
+	program, err := b.inputs.Content(ctx, "step-"+s.program, bundle.File{Name: "step", Mode: 0o755, Data: binary})
+	if err != nil {
+		return llb.ExecState{}, err
+	}
+	text, err := json.MarshalIndent(s.config, "", "  ")
+	if err != nil {
+		return llb.ExecState{}, fmt.Errorf("%s: %w", s.title, err)
+	}
+	config, err := b.inputs.Content(ctx, "configuration: "+s.title, bundle.File{Name: "config.json", Mode: 0o644, Data: text})
+	if err != nil {
+		return llb.ExecState{}, err
+	}
+	if s.epoch.IsZero() {
+		s.epoch = time.Unix(0, 0)
+	}
+	options := append([]llb.RunOption{
+		llb.Args([]string{programDir + "/step", s.verb, configDir + "/config.json"}),
+		llb.AddMount(programDir, program, llb.Readonly),
+		llb.AddMount(configDir, config, llb.Readonly),
+		llb.AddEnv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+		llb.AddEnv("SOURCE_DATE_EPOCH", strconv.FormatInt(s.epoch.Unix(), 10)),
+		llb.AddEnv("TZ", "UTC"),
+		llb.Network(pb.NetMode_NONE),
+		llb.With(llb.Hostname(hostname)),
+		llb.WithCustomName(s.title),
+	}, s.mounts...)
+	return s.root.Run(options...), nil
+}

@@ -1,0 +1,29 @@
+// Package tree builds a node's root file system and its disk as one graph.
+//
+// What comes in is a lock; what goes out are graph states (LLB) for the tools,
+// the operating system, Kubernetes, the node and its disk. Each state depends
+// on no more of the lock than it must: the operating system knows no
+// Kubernetes, Kubernetes knows no operating system, and a user's file changes
+// neither. The engine runs what its cache lacks, independent branches at once.
+package tree
+
+import (
+	"nodesmith.dev/nodesmith/internal/bundle"
+	"nodesmith.dev/nodesmith/internal/engine"
+	"nodesmith.dev/nodesmith/internal/fetch"
+	"nodesmith.dev/nodesmith/internal/source/gomodules"
+)
+
+// Builder makes graph states out of locks.
+type Builder struct {
+	engine  *engine.Engine
+	inputs  *bundle.Store
+	cache   *fetch.Cache
+	modules gomodules.Config
+}
+
+// New returns a builder that runs on an engine, with inputs from a store that
+// the engine reads, packages from a cache and Go modules as modules says.
+func New(engine *engine.Engine, inputs *bundle.Store, cache *fetch.Cache, modules gomodules.Config) *Builder {
+	return &Builder{engine: engine, inputs: inputs, cache: cache, modules: modules}
+}

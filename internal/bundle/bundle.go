@@ -1,0 +1,269 @@
+// Package bundle hands files to the build engine by digest.
+//
+// What comes in is a list of files; what goes out is a graph state that holds
+// them. A bundle is an OCI image with one uncompressed layer in a content store
+// on the client's side: its digest is the cache key of every step that mounts
+// it, and an engine, near or far, asks for the bytes only when it has to run
+// such a step. The layer is deterministic: sorted names, no times, root's.
+package bundle
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/containerd/errdefs"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+// StoreID is the name under which an engine's session serves Store.Blobs.
+const StoreID = "nodesmith-inputs"
+
+// format changes when the same files would make another layer.
+const format = "nodesmith bundle 1"
+
+// File is one file of a bundle: its content is Data, or that of the file at
+// Path, on this machine or in FS.
+type File struct {
+	Name string // relative, slash-separated
+	Mode os.FileMode
+	Data []byte
+	Path string
+	FS   fs.FS
+}
+
+// open returns the content and its size in bytes.
+func (f File) open() (io.ReadCloser, int64, error) {
+	var file fs.File
+	var err error
+	switch {
+	case f.Path == "":
+		return io.NopCloser(bytes.NewReader(f.Data)), int64(len(f.Data)), nil
+	case f.FS != nil:
+		file, err = f.FS.Open(f.Path)
+	default:
+		file, err = os.Open(f.Path)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("it is not a regular file")
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, file.Close())
+	}
+	return file, info.Size(), nil
+}
+
+// Store holds bundles.
+type Store struct {
+	// Blobs is what an engine reads bundles from.
+	Blobs content.Store
+	index string
+}
+
+// Open opens the store in dir, which it makes if needed.
+func Open(dir string) (*Store, error) {
+	store, err := local.NewStore(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening the input store: %w", err)
+	}
+	index := filepath.Join(dir, "index")
+	if err := os.MkdirAll(index, 0o755); err != nil {
+		return nil, fmt.Errorf("opening the input store: %w", err)
+	}
+	return &Store{Blobs: store, index: index}, nil
+}
+
+// Content returns the bundle of files that are read here and now: small ones,
+// or ones whose digest nobody knows.
+func (s *Store) Content(ctx context.Context, name string, files ...File) (llb.State, error) {
+	hash := sha256.New()
+	for _, f := range files {
+		content, size, err := f.open()
+		if err != nil {
+			return llb.State{}, fmt.Errorf("input %q: %s: %w", name, f.Name, err)
+		}
+		fmt.Fprintf(hash, "%q %o %d\n", f.Name, f.Mode, size)
+		_, err = io.Copy(hash, content)
+		if err = errors.Join(err, content.Close()); err != nil {
+			return llb.State{}, fmt.Errorf("input %q: %s: %w", name, f.Name, err)
+		}
+	}
+	return s.Lazy(ctx, name, hex.EncodeToString(hash.Sum(nil)), func() ([]File, error) { return files, nil })
+}
+
+// Lazy returns the bundle of the files that list returns. The key must decide
+// their names, modes and content: list is called only for a key that the store
+// has not seen, so that what an engine has built already is not even fetched.
+// The name is what progress shows.
+func (s *Store) Lazy(ctx context.Context, name, key string, list func() ([]File, error)) (llb.State, error) {
+	record := filepath.Join(s.index, digest.FromString(format+"\n"+key).Encoded())
+	manifest, err := s.recorded(ctx, record)
+	if err != nil {
+		files, err := list()
+		if err != nil {
+			return llb.State{}, err
+		}
+		if manifest, err = s.write(ctx, files); err != nil {
+			return llb.State{}, fmt.Errorf("input %q: %w", name, err)
+		}
+		if err := writeRecord(record, manifest); err != nil {
+			return llb.State{}, fmt.Errorf("input %q: %w", name, err)
+		}
+	}
+	return llb.OCILayout("nodesmith.local/input@"+manifest.String(), llb.OCIStore("", StoreID),
+		llb.WithCustomName("input: "+name)), nil
+}
+
+// recorded returns the manifest of a known key if all of it is still there.
+func (s *Store) recorded(ctx context.Context, record string) (digest.Digest, error) {
+	text, err := os.ReadFile(record)
+	if err != nil {
+		return "", err
+	}
+	manifest, err := digest.Parse(string(text))
+	if err != nil {
+		return "", err
+	}
+	data, err := content.ReadBlob(ctx, s.Blobs, ocispecs.Descriptor{Digest: manifest})
+	if err != nil {
+		return "", err
+	}
+	var m ocispecs.Manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return "", err
+	}
+	for _, blob := range append(m.Layers, m.Config) {
+		if info, err := s.Blobs.Info(ctx, blob.Digest); err != nil || info.Size != blob.Size {
+			return "", fmt.Errorf("blob %s: %w", blob.Digest, errors.Join(err, errdefs.ErrNotFound))
+		}
+	}
+	return manifest, nil
+}
+
+func writeRecord(path string, manifest digest.Digest) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".record-*")
+	if err != nil {
+		return err
+	}
+	_, err = temporary.WriteString(manifest.String())
+	if err = errors.Join(err, temporary.Close()); err == nil {
+		err = os.Rename(temporary.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(temporary.Name())
+	}
+	return err
+}
+
+func (s *Store) write(ctx context.Context, files []File) (digest.Digest, error) {
+	layer, err := s.writeLayer(ctx, files)
+	if err != nil {
+		return "", err
+	}
+	config, err := s.writeJSON(ctx, ocispecs.MediaTypeImageConfig, ocispecs.Image{
+		Platform: ocispecs.Platform{OS: "linux", Architecture: "amd64"},
+		RootFS:   ocispecs.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}},
+	})
+	if err != nil {
+		return "", err
+	}
+	manifest, err := s.writeJSON(ctx, ocispecs.MediaTypeImageManifest, ocispecs.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispecs.MediaTypeImageManifest,
+		Config:    config, Layers: []ocispecs.Descriptor{layer},
+	})
+	return manifest.Digest, err
+}
+
+func (s *Store) writeJSON(ctx context.Context, mediaType string, v any) (ocispecs.Descriptor, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return ocispecs.Descriptor{}, err
+	}
+	return s.writeBlob(ctx, mediaType, func(w io.Writer) error { _, err := w.Write(data); return err })
+}
+
+func (s *Store) writeLayer(ctx context.Context, files []File) (ocispecs.Descriptor, error) {
+	files = append([]File{}, files...)
+	sort.Slice(files, func(i, j int) bool { return files[i].Name < files[j].Name })
+	return s.writeBlob(ctx, ocispecs.MediaTypeImageLayer, func(w io.Writer) error {
+		archive := tar.NewWriter(w)
+		for _, f := range files {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := addFile(archive, f); err != nil {
+				return fmt.Errorf("%s: %w", f.Name, err)
+			}
+		}
+		return archive.Close()
+	})
+}
+
+func addFile(archive *tar.Writer, f File) (err error) {
+	content, size, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, content.Close()) }()
+	header := &tar.Header{Typeflag: tar.TypeReg, Name: f.Name, Mode: int64(f.Mode.Perm()), Size: size}
+	if err := archive.WriteHeader(header); err != nil {
+		return err
+	}
+	_, err = io.Copy(archive, content)
+	return err
+}
+
+// writeBlob streams what write writes into the store and returns its descriptor.
+func (s *Store) writeBlob(ctx context.Context, mediaType string, write func(io.Writer) error) (ocispecs.Descriptor, error) {
+	reference := "write-" + rand.Text()
+	w, err := content.OpenWriter(ctx, s.Blobs, content.WithRef(reference))
+	if err != nil {
+		return ocispecs.Descriptor{}, err
+	}
+	defer w.Close()
+	counted := &counter{w: w}
+	if err := write(counted); err != nil {
+		_ = s.Blobs.Abort(context.WithoutCancel(ctx), reference)
+		return ocispecs.Descriptor{}, fault.NoSpaceOr(err)
+	}
+	desc := ocispecs.Descriptor{MediaType: mediaType, Digest: w.Digest(), Size: counted.n}
+	if err := w.Commit(ctx, desc.Size, desc.Digest); err != nil && !errdefs.IsAlreadyExists(err) {
+		_ = s.Blobs.Abort(context.WithoutCancel(ctx), reference)
+		return ocispecs.Descriptor{}, fault.NoSpaceOr(err)
+	}
+	return desc, nil
+}
+
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}

@@ -1,0 +1,185 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/pipeline"
+)
+
+// open starts a pipeline on this machine.
+func open(ctx context.Context, progress progressFlag, s streams) (*pipeline.Pipeline, error) {
+	show, err := progress.show(s.err)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := host.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return pipeline.Open(ctx, pipeline.Options{
+		Settings: settings, Progress: show, Log: progress.log(s.err), Version: programVersion(),
+	})
+}
+
+func buildCommand(s streams) *cobra.Command {
+	var flags specFlags
+	var progress progressFlag
+	var output string
+	var locked bool
+	c := &cobra.Command{
+		Use: "build -f FILE", Short: "Build the image files that a NodeImage describes", Args: noArguments,
+		Long: `Build the image files that a NodeImage describes.
+
+The lock beside the NodeImage (NAME.lock.yaml), or else the one in the output
+folder, decides every input; if neither fits the NodeImage, build locks first.
+The output folder receives NAME-INFRASTRUCTURE.FORMAT and the lock it was built from.`,
+		Example: `  nodesmith build -f examples/debian-12.yaml -o out
+  nodesmith build -f examples/debian-12.yaml --set spec.kubernetes.version=v1.34.1`,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			start := time.Now()
+			spec, err := flags.read(c.InOrStdin())
+			if err != nil {
+				return err
+			}
+			defer closing(&err, spec)
+			l, err := findLock(spec.image, locked, spec.dir, output)
+			if err != nil {
+				return err
+			}
+			p, err := open(c.Context(), progress, s)
+			if err != nil {
+				return err
+			}
+			defer closing(&err, p)
+			if l == nil {
+				if l, err = p.Lock(c.Context(), spec.image); err != nil {
+					return err
+				}
+				// Kept even if the build fails: the next one starts from it.
+				if err := l.Write(filepath.Join(output, pipeline.LockName(spec.image))); err != nil {
+					return err
+				}
+			}
+			artifacts, err := p.Build(c.Context(), spec.image, l, spec.context(), output)
+			if err != nil {
+				return err
+			}
+			return printArtifacts(s, spec.image, artifacts, time.Since(start))
+		},
+	}
+	flags.register(c)
+	progress.register(c)
+	c.Flags().StringVarP(&output, "output", "o", "out", "the `DIR` that receives the image files and the lock")
+	c.Flags().BoolVar(&locked, "locked", false, "fail if there is no lock that fits the NodeImage")
+	return c
+}
+
+// findLock returns the first lock that fits the image, beside the NodeImage or
+// in the output folder; nil if there is none and that is allowed.
+func findLock(image *v1alpha1.NodeImage, required bool, dirs ...string) (*lock.Lock, error) {
+	var stale string
+	for _, dir := range dirs {
+		path := filepath.Join(dir, pipeline.LockName(image))
+		l, err := lock.Read(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, err
+		case l.Inputs == image.InputsDigest():
+			return l, nil
+		case stale == "":
+			stale = path
+		}
+	}
+	switch {
+	case !required:
+		return nil, nil
+	case stale != "":
+		return nil, fault.New(fault.BadSpec, "run nodesmith lock, review the change and build again", "--locked: %s was made for other inputs than the NodeImage now has", stale)
+	}
+	return nil, fault.New(fault.BadSpec, "run nodesmith lock first", "--locked: there is no %s", filepath.Join(dirs[0], pipeline.LockName(image)))
+}
+
+func printArtifacts(s streams, image *v1alpha1.NodeImage, artifacts []pipeline.Artifact, took time.Duration) error {
+	spec := image.Spec
+	fmt.Fprintf(s.err, "\nBuilt %s: %s %s, Kubernetes %s, %s, in %s\n", image.Metadata.Name,
+		spec.OS.Distro, spec.OS.Version, spec.Kubernetes.Version, spec.Architecture, took.Round(100*time.Millisecond))
+	for _, a := range artifacts {
+		fmt.Fprintf(s.err, "  %-12s %-6s %s disk, %s stored\n", a.Infrastructure, a.Format, bytes(a.SizeBytes), bytes(a.StoredBytes))
+	}
+	fmt.Fprintf(s.err, "Prove that it boots: nodesmith verify %s --level boot\n\n", artifacts[0].Path)
+	for _, a := range artifacts {
+		if _, err := fmt.Fprintln(s.out, a.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bytes returns a size for people, in units of 1024.
+func bytes(n int64) string {
+	const units = "KMGTPE"
+	value, unit := float64(n), -1
+	for value >= 1024 && unit < len(units)-1 {
+		value /= 1024
+		unit++
+	}
+	if unit < 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[unit])
+}
+
+func lockCommand(s streams) *cobra.Command {
+	var flags specFlags
+	var progress progressFlag
+	var output string
+	c := &cobra.Command{
+		Use: "lock -f FILE", Short: "Write the lock: every input of an image, by digest", Args: noArguments,
+		Long: `Resolve every input of an image (packages, Go modules, the Go toolchain, the
+build's own tools) to what the archives and the Go proxy offer now, verify it,
+and write the list, NAME.lock.yaml, beside the NodeImage.`,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			spec, err := flags.read(c.InOrStdin())
+			if err != nil {
+				return err
+			}
+			defer closing(&err, spec)
+			if output == "" {
+				output = spec.dir
+			}
+			p, err := open(c.Context(), progress, s)
+			if err != nil {
+				return err
+			}
+			defer closing(&err, p)
+			l, err := p.Lock(c.Context(), spec.image)
+			if err != nil {
+				return err
+			}
+			path := filepath.Join(output, pipeline.LockName(spec.image))
+			if err := l.Write(path); err != nil {
+				return err
+			}
+			fmt.Fprintf(s.err, "\nLocked %d packages of the OS, %d of the spec, %d of the tools; %d components with %d Go modules\n",
+				len(l.OS.Packages), len(l.Packages.Packages), len(l.Tools.Packages), len(l.Kubernetes.Components), l.Kubernetes.Modules())
+			_, err = fmt.Fprintln(s.out, path)
+			return err
+		},
+	}
+	flags.register(c)
+	progress.register(c)
+	c.Flags().StringVarP(&output, "output", "o", "", "the `DIR` that receives the lock (default: the NodeImage's)")
+	return c
+}

@@ -1,0 +1,106 @@
+// Package cli is nodesmith's command line: flags in, calls of the pipeline,
+// results on stdout, everything else on stderr, an exit code for each kind of
+// error (internal/fault).
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+// version is set by scripts/build.sh.
+var version = ""
+
+// streams are where a command writes.
+type streams struct{ out, err io.Writer }
+
+// Main runs one command and returns the process's exit code. Ctrl-C and
+// SIGTERM cancel it; a second one ends the process at once.
+func Main(args []string, out, errOut io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	err := run(ctx, args, streams{out, errOut})
+	if err == nil {
+		return 0
+	}
+	if ctx.Err() != nil && fault.KindOf(err) != fault.Interrupted {
+		err = fault.New(fault.Interrupted, "run the same command again: it goes on where it stopped", "%w", err)
+	}
+	printError(errOut, err)
+	return fault.KindOf(err).ExitCode()
+}
+
+func run(ctx context.Context, args []string, s streams) error {
+	root := &cobra.Command{
+		Use:   "nodesmith",
+		Short: "Build, prove and publish Kubernetes node VM images",
+		Long: `nodesmith turns one declarative file into a bootable Kubernetes node image:
+an operating system, one Kubernetes version and your own customizations.`,
+		SilenceErrors: true, SilenceUsage: true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetArgs(args)
+	root.SetOut(s.out)
+	root.SetErr(s.err)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fault.New(fault.Usage, fmt.Sprintf("%s --help lists the flags", c.CommandPath()), "%w", err)
+	})
+	root.AddCommand(buildCommand(s), lockCommand(s), validateCommand(s), verifyCommand(s), versionCommand(s))
+	err := root.ExecuteContext(ctx)
+	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
+		return fault.New(fault.Usage, "nodesmith --help lists the commands", "%w", err)
+	}
+	return err
+}
+
+// printError writes the error, then what to do about it.
+func printError(w io.Writer, err error) {
+	fmt.Fprintf(w, "nodesmith: %v\n", err)
+	if remedy := fault.RemedyOf(err); remedy != "" {
+		fmt.Fprintf(w, "  -> %s\n", remedy)
+	}
+}
+
+// noArguments refuses arguments that are not flags.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fault.New(fault.Usage, fmt.Sprintf("%s --help shows how it is called", c.CommandPath()), "unexpected argument %q", args[0])
+	}
+	return nil
+}
+
+func versionCommand(s streams) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print nodesmith's version", Args: noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(s.out, "nodesmith", programVersion())
+			return err
+		},
+	}
+}
+
+// programVersion is the version that the build stamped, else the module's.
+func programVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// closing joins the error of closing something to that of what was done with it.
+func closing(err *error, closer io.Closer) { *err = errors.Join(*err, closer.Close()) }

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/vmtest"
+)
+
+// levels are the values of verify --level.
+var levels = []string{"boot"}
+
+// formats maps a file name's suffix to the format of the image.
+var formats = map[string]vmtest.Format{".raw": vmtest.Raw, ".img": vmtest.Raw, ".qcow2": vmtest.QCOW2}
+
+func verifyCommand(s streams) *cobra.Command {
+	var level string
+	var firmware []string
+	var asJSON, console bool
+	var deadline time.Duration
+	c := &cobra.Command{
+		Use: "verify FILE", Short: "Prove an image by booting it",
+		Long: `Prove an image by booting it in QEMU, on BIOS and on UEFI, with bootstrap data
+for cloud-init. The guest itself reports what it found. The image is not changed.
+KVM is used where it works, else QEMU's own emulation, several times slower.`,
+		Example: "  nodesmith verify out/debian-12-qemu.raw --level boot",
+		Args:    oneArgument("FILE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if !slices.Contains(levels, level) {
+				return fault.New(fault.Usage, "", "--level %q is not one of %s", level, strings.Join(levels, ", "))
+			}
+			options, err := bootOptions(args[0], firmware)
+			if err != nil {
+				return err
+			}
+			options.Deadline = deadline
+			options.Notify = func(line string) { fmt.Fprintln(s.err, line) }
+			if console {
+				options.Console = s.err
+			}
+			report, failure := vmtest.Boot(c.Context(), options)
+			if report != nil {
+				if err := printReport(s.out, report, asJSON); err != nil {
+					return err
+				}
+			}
+			if failure == nil && report.Verdict != vmtest.Pass {
+				failure = fault.New(fault.Guest, "the failed checks are above, with what the guest saw", "%s failed the level %s", args[0], level)
+			}
+			return failure
+		},
+	}
+	c.Flags().StringVar(&level, "level", levels[0], "what to prove: `"+strings.Join(levels, "|")+"`")
+	c.Flags().StringSliceVar(&firmware, "firmware", []string{string(vmtest.BIOS), string(vmtest.UEFI)}, "boot on each of these: bios, uefi, uefi-secure")
+	c.Flags().DurationVar(&deadline, "deadline", 0, "time for one boot (default: 3m on KVM, 10m without)")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	c.Flags().BoolVar(&console, "console", false, "show the guest's serial console on standard error")
+	return c
+}
+
+func oneArgument(name string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fault.New(fault.Usage, fmt.Sprintf("%s --help shows how it is called", c.CommandPath()), "give exactly one %s, not %d", name, len(args))
+		}
+		return nil
+	}
+}
+
+func bootOptions(path string, firmware []string) (vmtest.BootOptions, error) {
+	var options vmtest.BootOptions
+	if info, err := os.Stat(path); err != nil {
+		return options, fault.New(fault.Usage, "", "image: %w", err)
+	} else if !info.Mode().IsRegular() {
+		return options, fault.New(fault.Usage, "", "image: %s is not a regular file", path)
+	}
+	format, ok := formats[filepath.Ext(path)]
+	if !ok {
+		return options, fault.New(fault.Usage, "", "image: %s is neither .raw, .img nor .qcow2", path)
+	}
+	options.Disk, options.Format = path, format
+	for _, f := range firmware {
+		known := []vmtest.Firmware{vmtest.BIOS, vmtest.UEFI, vmtest.UEFISecure}
+		if !slices.Contains(known, vmtest.Firmware(f)) {
+			return options, fault.New(fault.Usage, "", "--firmware %q is not one of %v", f, known)
+		}
+		options.Firmwares = append(options.Firmwares, vmtest.Firmware(f))
+	}
+	return options, nil
+}
+
+func printReport(w io.Writer, report *vmtest.Report, asJSON bool) error {
+	if !asJSON {
+		return report.WriteText(w)
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(report)
+}

@@ -1,0 +1,140 @@
+package deb
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
+)
+
+// Unpack writes the files of an uncompressed data.tar under root, with the
+// owners, modes and times that it names. Links in the tree are followed as the
+// running system would (a merged /usr has /lib -> usr/lib), but never out of
+// root: os.Root refuses that, whatever the archive says. A file or link that
+// stands in the way is replaced; a directory that is there, or a link to one,
+// stays, and a file in its place is an error.
+func Unpack(ctx context.Context, root *os.Root, data io.Reader) error {
+	archive := tar.NewReader(data)
+	type dir struct {
+		name string
+		time time.Time
+	}
+	var dirs []dir
+	for {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("data.tar: %w", err)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		name := path.Clean(strings.TrimPrefix(header.Name, "/"))
+		if err := unpackEntry(root, name, header, archive); err != nil {
+			return fmt.Errorf("data.tar: %s: %w", header.Name, err)
+		}
+		if header.Typeflag == tar.TypeDir {
+			dirs = append(dirs, dir{name, header.ModTime})
+		}
+	}
+	for _, d := range dirs { // last, because their content changes them
+		if err := root.Chtimes(d.name, d.time, d.time); err != nil {
+			return fmt.Errorf("data.tar: %s: %w", d.name, err)
+		}
+	}
+	// The compressor's checksum stands behind the last tar block.
+	if _, err := io.Copy(io.Discard, data); err != nil {
+		return fmt.Errorf("data.tar: %w", err)
+	}
+	return nil
+}
+
+func unpackEntry(root *os.Root, name string, header *tar.Header, content io.Reader) error {
+	if header.Typeflag == tar.TypeDir {
+		return unpackDir(root, name, header)
+	}
+	if header.Typeflag == tar.TypeSymlink && isLink(root, name, header.Linkname) {
+		return nil // untouched, since another package may be following it right now
+	}
+	if err := makeRoom(root, name); err != nil {
+		return err
+	}
+	switch header.Typeflag {
+	case tar.TypeReg:
+		f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(f, content); err != nil {
+			return errors.Join(err, f.Close())
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+	case tar.TypeSymlink:
+		if err := root.Symlink(header.Linkname, name); err != nil {
+			return err
+		}
+		return root.Lchown(name, header.Uid, header.Gid)
+	case tar.TypeLink:
+		return root.Link(path.Clean(strings.TrimPrefix(header.Linkname, "/")), name)
+	default:
+		return fmt.Errorf("tar entry type %q is not one that packages hold", header.Typeflag)
+	}
+	// The owner first: chown clears the set-user-ID bit.
+	if err := root.Lchown(name, header.Uid, header.Gid); err != nil {
+		return err
+	}
+	if err := root.Chmod(name, header.FileInfo().Mode()); err != nil {
+		return err
+	}
+	return root.Chtimes(name, header.ModTime, header.ModTime)
+}
+
+func unpackDir(root *os.Root, name string, header *tar.Header) error {
+	if err := root.MkdirAll(name, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if info, err := root.Stat(name); err != nil || !info.IsDir() {
+		return fmt.Errorf("a file stands where the package has a directory (%w)", errors.Join(err, fs.ErrExist))
+	}
+	if name == "." {
+		return nil
+	}
+	if err := root.Chown(name, header.Uid, header.Gid); err != nil {
+		return err
+	}
+	return root.Chmod(name, header.FileInfo().Mode())
+}
+
+// isLink says whether name is a symbolic link to target already.
+func isLink(root *os.Root, name, target string) bool {
+	have, err := root.Readlink(name)
+	return err == nil && have == target
+}
+
+// makeRoom makes name's parents and removes a file or link that is at name.
+func makeRoom(root *os.Root, name string) error {
+	if parent := path.Dir(name); parent != "." {
+		if err := root.MkdirAll(parent, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	switch info, err := root.Lstat(name); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.IsDir():
+		return fmt.Errorf("a directory stands where the package has a file (%w)", fs.ErrExist)
+	}
+	return root.Remove(name)
+}

@@ -1,0 +1,215 @@
+// Package disk assembles a raw disk that boots from a root file system tree.
+//
+// What comes in is a tree (a directory, only read) and a Config; what goes out
+// is one sparse file: a GPT with a partition for each role, GRUB for a BIOS, the
+// distribution's signed boot chain for UEFI, and the tree as ext4. It needs no
+// loop device and no mount. Same tree, same Config, same epoch, same bytes. The
+// file appears under its final name when it is whole, or not at all.
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"nodesmith.dev/nodesmith/internal/disk/ext4"
+	"nodesmith.dev/nodesmith/internal/disk/fat"
+	"nodesmith.dev/nodesmith/internal/disk/gpt"
+	"nodesmith.dev/nodesmith/internal/disk/grub"
+	"nodesmith.dev/nodesmith/internal/disk/size"
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+// maxLoader bounds the files that are read from the tree into the EFI system
+// partition; loaders have a few megabytes.
+const maxLoader = 32 * size.MiB
+
+// Assemble writes the disk to c.Output, with a line to progress for each part.
+// epoch is the newest time that anything on the disk carries.
+func Assemble(ctx context.Context, c *Config, epoch time.Time, progress io.Writer) (err error) {
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("disk configuration: %w", err)
+	}
+	partitions, err := c.layout()
+	if err != nil {
+		return err
+	}
+	unfinished := c.Output + ".unfinished"
+	file, err := create(unfinished, c.Size)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = file.Close()
+			_ = os.Remove(unfinished)
+		}
+	}()
+	a := &assembly{Config: c, epoch: epoch, file: file, partitions: partitions, progress: progress}
+	if err := a.write(ctx); err != nil {
+		if errors.Is(err, syscall.ENOSPC) {
+			return fault.New(fault.NoSpace, "free some space where the build keeps its state", "assemble the disk: %w", err)
+		}
+		return fmt.Errorf("assemble the disk: %w", err)
+	}
+	if err := file.Close(); err != nil {
+		return fmt.Errorf("assemble the disk: %w", err)
+	}
+	if err := os.Rename(unfinished, c.Output); err != nil {
+		return fmt.Errorf("assemble the disk: %w", err)
+	}
+	return nil
+}
+
+// create makes a new file that is one hole.
+func create(path string, length size.Bytes) (*os.File, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("assemble the disk: %w", err)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("assemble the disk: %w", err)
+	}
+	if err := file.Truncate(int64(length)); err != nil {
+		_ = file.Close()
+		_ = os.Remove(path)
+		return nil, fmt.Errorf("assemble the disk: %w", err)
+	}
+	return file, nil
+}
+
+// assembly is one run of Assemble.
+type assembly struct {
+	*Config
+	epoch      time.Time
+	file       *os.File
+	partitions []gpt.Partition
+	progress   io.Writer
+}
+
+// write writes the parts: data first and boot loaders last, so that boot
+// arguments can come to hold digests of the data.
+func (a *assembly) write(ctx context.Context) error {
+	table := gpt.Table{DiskGUID: a.Identifiers.Disk, Partitions: a.partitions}
+	if err := a.writeRoot(ctx); err != nil {
+		return err
+	}
+	if index, has := a.partition(BIOSBoot); has {
+		bootCode, err := a.writeBIOSBoot(ctx, a.partitions[index])
+		if err != nil {
+			return err
+		}
+		table.BootCode = bootCode
+	}
+	if index, has := a.partition(ESP); has {
+		if err := a.writeESP(a.partitions[index]); err != nil {
+			return err
+		}
+	}
+	return table.Write(a.file, a.Size.Sectors())
+}
+
+func (a *assembly) writeRoot(ctx context.Context) error {
+	index, _ := a.partition(Root)
+	p := a.partitions[index]
+	need, err := measure(a.Tree)
+	if err != nil {
+		return err
+	}
+	if err := a.checkRoom(need, p.Length.Bytes()); err != nil {
+		return err
+	}
+	a.report("root: ext4 of %v from %d files with %v", p.Length.Bytes(), need.inodes, need.data.AlignUp(size.MiB))
+	return ext4.FileSystem{
+		Offset:   p.Start.Bytes(),
+		Size:     p.Length.Bytes(),
+		UUID:     a.Identifiers.RootFileSystem,
+		HashSeed: a.Identifiers.RootHashSeed,
+		Label:    a.Root.Label,
+		Features: a.Root.Features,
+		Epoch:    a.epoch,
+	}.Write(ctx, a.Tree, a.file.Name())
+}
+
+func (a *assembly) writeBIOSBoot(ctx context.Context, p gpt.Partition) (bootCode []byte, err error) {
+	root, _ := a.partition(Root)
+	core, err := grub.Core{
+		ModulesDir:    a.Boot.GRUBModules,
+		RootUUID:      a.Identifiers.RootFileSystem,
+		RootPartition: root + 1,
+		Start:         p.Start,
+		Room:          p.Length,
+	}.Image(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := a.file.WriteAt(core, int64(p.Start.Bytes())); err != nil {
+		return nil, fmt.Errorf("write GRUB's core image: %w", err)
+	}
+	a.report("bios-boot: GRUB core image of %v", size.Bytes(len(core)))
+	return grub.BootSector(a.Boot.GRUBModules, p.Start)
+}
+
+// writeESP writes the removable-media path that firmware finds without a boot
+// entry (UEFI 2.10, section 3.5.1.1) and the vendor's directory, where the
+// signed GRUB finds its configuration and where the distribution's own updates
+// put new loaders. There is no fallback loader: it would write boot entries.
+func (a *assembly) writeESP(p gpt.Partition) error {
+	tree, err := os.OpenRoot(a.Tree)
+	if err != nil {
+		return fmt.Errorf("EFI system partition: %w", err)
+	}
+	defer tree.Close()
+	config, err := grub.ESPConfig(a.Identifiers.RootFileSystem)
+	if err != nil {
+		return err
+	}
+	arch, vendor := architectures[a.Architecture].efi, path.Join("EFI", a.Boot.EFI.Vendor)
+	files := []fat.File{{Path: path.Join(vendor, "grub.cfg"), Data: config}}
+	for _, loader := range []struct {
+		source string
+		names  []string
+	}{
+		{a.Boot.EFI.Shim, []string{"EFI/BOOT/BOOT" + strings.ToUpper(arch) + ".EFI", vendor + "/shim" + arch + ".efi"}},
+		{a.Boot.EFI.GRUB, []string{"EFI/BOOT/grub" + arch + ".efi", vendor + "/grub" + arch + ".efi"}},
+		{a.Boot.EFI.MOKManager, []string{"EFI/BOOT/mm" + arch + ".efi", vendor + "/mm" + arch + ".efi"}},
+	} {
+		data, err := readLoader(tree, loader.source)
+		if err != nil {
+			return err
+		}
+		for _, name := range loader.names {
+			files = append(files, fat.File{Path: name, Data: data})
+		}
+	}
+	volume := fat.Volume{
+		Size: p.Length.Bytes(), Start: p.Start, Serial: uint32(a.Identifiers.ESPVolume),
+		Label: "ESP", Time: a.epoch, Files: files,
+	}
+	a.report("esp: FAT32 of %v with %d files, vendor directory %s", volume.Size, len(files), vendor)
+	return volume.Write(a.file, p.Start.Bytes())
+}
+
+func readLoader(tree *os.Root, name string) ([]byte, error) {
+	relative := strings.TrimPrefix(filepath.ToSlash(name), "/")
+	info, err := tree.Stat(relative)
+	if err != nil {
+		return nil, fmt.Errorf("boot loader in the tree: %w (is the package that has it installed?)", err)
+	}
+	if !info.Mode().IsRegular() || size.Bytes(info.Size()) > maxLoader {
+		return nil, fmt.Errorf("boot loader %s is not a file of at most %v", name, maxLoader)
+	}
+	return tree.ReadFile(relative)
+}
+
+func (a *assembly) report(format string, args ...any) {
+	_, _ = fmt.Fprintf(a.progress, format+"\n", args...)
+}

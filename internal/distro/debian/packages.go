@@ -1,0 +1,49 @@
+package debian
+
+// packages is what every node needs on top of the essential packages.
+var packages = []string{
+	// boot
+	"linux-image-cloud-amd64", "initramfs-tools", "grub-efi-amd64-signed", "shim-signed", "grub-pc-bin",
+	// init and users; usr-is-merged spares a conversion that the build has done
+	"usr-is-merged", "systemd", "systemd-sysv", "libpam-systemd", "dbus", "udev", "passwd", "mount", "tzdata", "apparmor",
+	// network
+	"systemd-resolved", "netplan.io", "isc-dhcp-client", "libnss-myhostname", "netbase", "iproute2", "iputils-ping",
+	// first boot
+	"cloud-init", "cloud-guest-utils", "fdisk", "e2fsprogs", "dosfstools",
+	// access
+	"openssh-server", "sudo",
+	// what kubelet, kubeadm, containerd and CNI plugins call
+	"conntrack", "ethtool", "socat", "iptables", "nftables", "ebtables", "ipset", "kmod", "libseccomp2", "procps", "util-linux",
+	// what Cluster API's contract names besides
+	"auditd", "curl", "jq", "bash-completion",
+	// time, certificates, package management
+	"chrony", "ca-certificates", "apt", "debian-archive-keyring", "gpgv",
+}
+
+// tools are the packages of the tree that the build's own programs come from.
+var tools = []string{
+	"apt", "xz-utils", "e2fsprogs", "grub-common", "grub-pc-bin",
+	"gcc", "libc6-dev", "libseccomp-dev", "pkgconf",
+}
+
+// imageBase are the packages that container images are made on top of.
+var imageBase = []string{"ca-certificates", "iptables", "nftables", "kmod"}
+
+// exclude and include: nobody reads manuals on a node; the licences stay.
+var (
+	exclude = []string{
+		"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/lintian/*",
+		"/usr/share/linda/*", "/usr/share/locale/*", "/usr/share/groff/*", "/usr/share/help/*",
+	}
+	include = []string{"/usr/share/doc/*/copyright", "/usr/share/locale/locale.alias"}
+)
+
+// host is what configuring these packages leaves of the machine it ran on.
+var host = []string{
+	"/etc/ssh/ssh_host_*", "/var/lib/dbus/machine-id", "/etc/hostname",
+	"/var/lib/systemd/random-seed", "/var/lib/systemd/credential.secret",
+	"/var/log/*.log", "/var/log/apt/*", "/var/cache/apt/*.bin", "/var/cache/apt/archives/*.deb",
+	"/var/lib/apt/lists/*", "/var/cache/ldconfig/aux-cache", "/var/cache/debconf/*-old",
+	"/var/lib/dpkg/*-old", "/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/.pwd.lock",
+	"/etc/subuid-", "/etc/subgid-", "/root/.bash_history", "/tmp/*", "/var/tmp/*", "/run/*",
+}

@@ -1,0 +1,276 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	ctdsnapshot "github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/plugins/snapshots/native"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
+	"github.com/gofrs/flock"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/cmd/buildkitd/config"
+	"github.com/moby/buildkit/control"
+	"github.com/moby/buildkit/executor/oci"
+	"github.com/moby/buildkit/frontend"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/solver"
+	"github.com/moby/buildkit/solver/bboltcachestorage"
+	"github.com/moby/buildkit/util/db/boltutil"
+	"github.com/moby/buildkit/util/network/netproviders"
+	"github.com/moby/buildkit/util/resolver"
+	"github.com/moby/buildkit/worker"
+	"github.com/moby/buildkit/worker/base"
+	"github.com/moby/buildkit/worker/runc"
+	"github.com/moby/sys/userns"
+	"github.com/sirupsen/logrus"
+	fscopy "github.com/tonistiigi/fsutil/copy"
+	bolt "go.etcd.io/bbolt"
+	"go.opentelemetry.io/otel/metric/noop"
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/test/bufconn"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+const (
+	// DefaultMaxBytes bounds the engine's cache: about eight Kubernetes
+	// versions on two operating systems.
+	DefaultMaxBytes = 50e9
+	// reservedBytes of cache are kept whatever their age.
+	reservedBytes = 10e9
+	// keepFor is how long an unused cache entry stays below the bound.
+	keepFor = 14 * 24 * time.Hour
+	// historyEntries bounds BuildKit's own record of past builds.
+	historyEntries = 10
+	// maxMessage bounds one gRPC message in bytes, as buildkitd does.
+	maxMessage = 16 << 20
+	// dialFor is how long a second process waits for the first one's socket.
+	dialFor = 5 * time.Second
+	// drainFor is how long Close waits for the builds of other processes that
+	// use this engine, and for ended steps to be unmounted.
+	drainFor = 1500 * time.Millisecond
+)
+
+// Open returns an engine on options.Root. The first process runs it and serves
+// ROOT/engine.sock; another one meanwhile becomes its client.
+func Open(ctx context.Context, options Options) (*Engine, error) {
+	if err := hostHas(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(options.Root, 0o711); err != nil {
+		return nil, fmt.Errorf("engine state: %w", err)
+	}
+	owner := flock.New(filepath.Join(options.Root, "engine.lock"))
+	locked, err := owner.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("engine state: %w", err)
+	}
+	if !locked {
+		return join(ctx, options)
+	}
+	sweep(options.Root)
+	engine, err := embed(ctx, options)
+	if err != nil {
+		return nil, errors.Join(fault.New(fault.Engine, "", "starting the build engine in %s: %w", options.Root, err), owner.Close())
+	}
+	stop := engine.close
+	engine.close = func() error { return errors.Join(stop(), owner.Close()) }
+	return engine, nil
+}
+
+// hostHas fails unless this host can run steps.
+func hostHas() error {
+	if os.Geteuid() != 0 && !userns.RunningInUserNS() {
+		return fault.New(fault.MissingHost, "run it with sudo", "building needs root: the steps run in containers")
+	}
+	if _, err := exec.LookPath("runc"); err != nil {
+		return fault.New(fault.MissingHost, "apt-get install runc", "the program runc is not installed: the build's steps run in it")
+	}
+	return nil
+}
+
+// join connects to the engine of the process that owns the state directory.
+func join(ctx context.Context, options Options) (*Engine, error) {
+	socket := filepath.Join(options.Root, "engine.sock")
+	deadline := time.Now().Add(dialFor)
+	for {
+		c, err := client.New(ctx, "unix://"+socket)
+		if err == nil {
+			if _, err = c.ListWorkers(ctx); err == nil {
+				return &Engine{client: c, options: options, close: c.Close}, nil
+			}
+			err = errors.Join(err, c.Close())
+		}
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return nil, fault.New(fault.Engine, "wait for the other nodesmith to end, or end it",
+				"another process holds the engine in %s and does not answer on %s: %w", options.Root, socket, err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// embed starts BuildKit in this process: a runc worker, its caches under
+// options.Root, and a gRPC server on a pipe and on the socket.
+func embed(ctx context.Context, options Options) (_ *Engine, err error) {
+	// buildkitd does both in its main package: without them, snapshots and
+	// copies would get their modes cut by the caller's umask.
+	syscall.Umask(0)
+	fscopy.UmaskIsZero = true
+	logrus.SetLevel(logrus.ErrorLevel)
+	logrus.SetOutput(io.Discard) // BuildKit's own log; failures come back as errors
+
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			cancel()
+		}
+	}()
+	sessions, err := session.NewManager()
+	if err != nil {
+		return nil, err
+	}
+	controller, err := newController(ctx, options, sessions)
+	if err != nil {
+		return nil, err
+	}
+	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
+	controller.Register(server)
+	pipe := bufconn.Listen(1 << 20)
+	socket, err := listen(filepath.Join(options.Root, "engine.sock"))
+	if err != nil {
+		return nil, errors.Join(err, controller.Close())
+	}
+	for _, listener := range []net.Listener{pipe, socket} {
+		go func() { _ = server.Serve(listener) }() // ends with server.Stop
+	}
+	c, err := client.New(ctx, "passthrough:///buildkit", client.WithContextDialer(
+		func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }))
+	if err != nil {
+		server.Stop()
+		return nil, errors.Join(err, controller.Close())
+	}
+	return &Engine{client: c, options: options, close: func() error {
+		err := c.Close()
+		drain(server)
+		cancel()
+		return errors.Join(err, controller.Close())
+	}}, nil
+}
+
+// drain lets the builds of other processes end, for a while.
+func drain(server *grpc.Server) {
+	done := make(chan struct{})
+	go func() {
+		server.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(drainFor):
+		server.Stop()
+		<-done
+	}
+}
+
+// listen serves the socket to its owner only.
+func listen(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return listener, nil
+}
+
+func newController(ctx context.Context, options Options, sessions *session.Manager) (*control.Controller, error) {
+	w, err := newWorker(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	workers := &worker.Controller{}
+	if err := workers.Add(&sparseWorker{w}); err != nil {
+		return nil, err
+	}
+	cache, err := bboltcachestorage.NewStore(filepath.Join(options.Root, "cache.db"))
+	if err != nil {
+		return nil, err
+	}
+	history, err := boltutil.SafeOpen(filepath.Join(options.Root, "history.db"), 0o600,
+		&bolt.Options{FreelistType: bolt.FreelistMapType, NoFreelistSync: true})
+	if err != nil {
+		return nil, errors.Join(err, cache.Close())
+	}
+	entries := int64(historyEntries)
+	return control.NewController(control.Opt{
+		SessionManager:   sessions,
+		WorkerController: workers,
+		Frontends:        map[string]frontend.Frontend{},
+		CacheManager:     solver.NewCacheManager(ctx, "local", cache, worker.NewCacheResultStorage(workers)),
+		MeterProvider:    noop.NewMeterProvider(),
+		HistoryDB:        history,
+		CacheStore:       cache,
+		LeaseManager:     w.LeaseManager(),
+		ContentStore:     w.ContentStore(),
+		HistoryConfig:    &config.HistoryConfig{MaxEntries: &entries},
+		GarbageCollect:   w.GarbageCollect,
+		GracefulStop:     ctx.Done(),
+	})
+}
+
+func newWorker(ctx context.Context, options Options) (*base.Worker, error) {
+	factory := runc.SnapshotterFactory{Name: snapshotterName(options.Root), New: func(root string) (ctdsnapshot.Snapshotter, error) {
+		return overlay.NewSnapshotter(root, overlay.AsynchronousRemove)
+	}}
+	if factory.Name == nativeSnapshotter {
+		factory.New = native.NewSnapshotter
+	}
+	// As many steps at once as there are cores: each may be a compiler that
+	// uses all of them, and memory is bounded by their number.
+	parallel := semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
+	worker, err := runc.NewWorkerOpt(options.Root, factory, userns.RunningInUserNS(), oci.ProcessSandbox, nil, nil,
+		netproviders.Opt{Mode: "host"}, nil, "", "", false, parallel, "", "", nil)
+	if err != nil {
+		return nil, err
+	}
+	limit := options.MaxBytes
+	if limit == 0 {
+		limit = DefaultMaxBytes
+	}
+	worker.RegistryHosts = resolver.NewRegistryConfig(nil)
+	worker.GCPolicy = []client.PruneInfo{ // nil would mean: never
+		{KeepDuration: keepFor, MaxUsedSpace: limit, ReservedSpace: reservedBytes},
+		{All: true, MaxUsedSpace: limit, ReservedSpace: reservedBytes},
+	}
+	return base.NewWorker(ctx, worker)
+}
+
+const nativeSnapshotter = "native"
+
+// snapshotterName is overlayfs, or native (whole copies, several times slower)
+// where the state directory lies on an overlay itself.
+func snapshotterName(root string) string {
+	if err := overlayutils.Supported(root); err != nil {
+		return nativeSnapshotter
+	}
+	return "overlayfs"
+}

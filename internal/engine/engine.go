@@ -1,0 +1,160 @@
+// Package engine runs build graphs on BuildKit.
+//
+// What comes in is a graph (LLB) whose inputs are bundles (internal/bundle);
+// what goes out is the graph's result: nothing but a warm cache, one small
+// file, or files copied to a folder with their holes kept. An Engine is either
+// embedded in this process or another process's on the same state directory;
+// everything above this package only composes graphs. A graph that was built
+// before is answered from the cache, and an interrupted one goes on where it
+// stopped.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"golang.org/x/sync/errgroup"
+
+	"nodesmith.dev/nodesmith/internal/bundle"
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+// Progress shows the events of one solve until the channel closes.
+type Progress func(ctx context.Context, title string, events chan *client.SolveStatus) error
+
+// Options says where an engine lives and what it reads and writes.
+type Options struct {
+	// Root is the state directory: caches and snapshots, on a file system that
+	// overlayfs can use.
+	Root string
+	// Inputs is what bundles are read from.
+	Inputs content.Store
+	// Progress shows events; nil shows nothing.
+	Progress Progress
+	// MaxBytes bounds the cache; 0 means DefaultMaxBytes.
+	MaxBytes int64
+}
+
+// Engine solves graphs. It is safe for concurrent use.
+type Engine struct {
+	client  *client.Client
+	options Options
+	close   func() error
+}
+
+// Close ends the engine; steps that still run are ended first.
+func (e *Engine) Close() error { return e.close() }
+
+// Solve runs what the graph's cache lacks.
+func (e *Engine) Solve(ctx context.Context, title string, state llb.State) error {
+	return e.solve(ctx, title, state, nil)
+}
+
+// Export solves the graph and copies the files at the top of its result into
+// the directory dest, holes kept.
+func (e *Engine) Export(ctx context.Context, title string, state llb.State, dest string) error {
+	return e.solve(ctx, title, state, []client.ExportEntry{{Type: sparseExporter, Attrs: map[string]string{"dest": dest}}})
+}
+
+func (e *Engine) solve(ctx context.Context, title string, state llb.State, exports []client.ExportEntry) error {
+	definition, err := state.Marshal(ctx, llb.LinuxAmd64)
+	if err != nil {
+		return fmt.Errorf("%s: %w", title, err)
+	}
+	return e.watched(ctx, title, func(ctx context.Context, events chan *client.SolveStatus) error {
+		options := e.solveOptions()
+		options.Exports = exports
+		_, err := e.client.Solve(ctx, definition, options, events)
+		return err
+	})
+}
+
+// ReadFile solves the graph and returns one small file of its result.
+func (e *Engine) ReadFile(ctx context.Context, title string, state llb.State, path string) ([]byte, error) {
+	definition, err := state.Marshal(ctx, llb.LinuxAmd64)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", title, err)
+	}
+	var data []byte
+	err = e.watched(ctx, title, func(ctx context.Context, events chan *client.SolveStatus) error {
+		_, err := e.client.Build(ctx, e.solveOptions(), "nodesmith", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+			result, err := c.Solve(ctx, gateway.SolveRequest{Definition: definition.ToPB(), Evaluate: true})
+			if err != nil {
+				return nil, err
+			}
+			ref, err := result.SingleRef()
+			if err != nil {
+				return nil, err
+			}
+			data, err = ref.ReadFile(ctx, gateway.ReadRequest{Filename: path})
+			return result, err
+		}, events)
+		return err
+	})
+	return data, err
+}
+
+func (e *Engine) solveOptions() client.SolveOpt {
+	return client.SolveOpt{OCIStores: map[string]content.Store{bundle.StoreID: e.options.Inputs}}
+}
+
+// watched runs a solve while its events are shown and the output of a failing
+// step is kept for the error.
+func (e *Engine) watched(ctx context.Context, title string, solve func(context.Context, chan *client.SolveStatus) error) error {
+	events, shown := make(chan *client.SolveStatus), make(chan *client.SolveStatus)
+	tail := newTail()
+	var group errgroup.Group
+	var failure error
+	group.Go(func() error {
+		failure = solve(ctx, events)
+		return nil
+	})
+	group.Go(func() error {
+		defer close(shown)
+		for event := range events {
+			tail.add(event)
+			shown <- event
+		}
+		return nil
+	})
+	group.Go(func() error {
+		// The display outlives a cancelled ctx: the engine still says how steps ended.
+		err := error(nil)
+		if e.options.Progress != nil {
+			err = e.options.Progress(context.WithoutCancel(ctx), title, shown)
+		}
+		for range shown { // nothing may block the solve
+		}
+		return err
+	})
+	if err := group.Wait(); failure == nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return fault.New(fault.Interrupted, "run the same command again: it goes on where it stopped", "%s: %w", title, context.Cause(ctx))
+	}
+	if step, output := tail.failed(); step != "" {
+		err := fault.NoSpaceOr(fmt.Errorf("%s: step %q: %w\n%s", title, step, rootCause(failure), output))
+		if fault.KindOf(err) == fault.NoSpace {
+			return err
+		}
+		return fault.New(fault.Engine, "the step's last lines are above; --progress plain shows all of its output", "%w", err)
+	}
+	return fault.New(fault.Engine, "", "%s: %w", title, failure)
+}
+
+// rootCause drops the engine's own wrapping, which repeats the whole graph.
+func rootCause(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+}

@@ -1,0 +1,288 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/solver/pb"
+	"golang.org/x/sys/unix"
+
+	"nodesmith.dev/nodesmith/internal/bundle"
+	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/testenv"
+)
+
+// holderVariable makes the test binary a process that runs a sleeping step in
+// the engine whose state directory it names.
+const holderVariable = "NODESMITH_TEST_ENGINE_HOLDER"
+
+func TestMain(m *testing.M) {
+	if root := os.Getenv(holderVariable); root != "" {
+		hold(root)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// hold runs until it is killed.
+func hold(root string) {
+	ctx := context.Background()
+	inputs, err := bundle.Open(filepath.Join(root, "inputs"))
+	if err == nil {
+		var e *Engine
+		if e, err = Open(ctx, Options{Root: filepath.Join(root, "engine"), Inputs: inputs.Blobs, Progress: announce}); err == nil {
+			state := guestStep(os.Getenv("NODESMITH_TEST_GUEST"), inputs, "sleep")
+			err = e.Solve(ctx, "hold", state)
+		}
+	}
+	os.Stderr.WriteString(err.Error())
+	os.Exit(1)
+}
+
+// announce writes each line of a step's output to stdout.
+func announce(_ context.Context, _ string, events chan *client.SolveStatus) error {
+	for event := range events {
+		for _, log := range event.Logs {
+			os.Stdout.Write(log.Data)
+		}
+	}
+	return nil
+}
+
+// fixture is an engine with its inputs and a guest program, in a directory of
+// its own.
+type fixture struct {
+	dir, guest string
+	inputs     *bundle.Store
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	testenv.NeedRoot(t)
+	testenv.Need(t, "runc", "go")
+	f := &fixture{dir: t.TempDir()}
+	f.guest = filepath.Join(f.dir, "guest")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", f.guest, "./testdata/guest")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var err error
+	if f.inputs, err = bundle.Open(filepath.Join(f.dir, "inputs")); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func (f *fixture) root() string { return filepath.Join(f.dir, "engine") }
+
+// open opens the engine and closes it at the test's end.
+func (f *fixture) open(t *testing.T, progress Progress) *Engine {
+	t.Helper()
+	e, err := Open(t.Context(), Options{Root: f.root(), Inputs: f.inputs.Blobs, Progress: progress})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error("closing:", err)
+		}
+	})
+	return e
+}
+
+func guestStep(path string, inputs *bundle.Store, verb string) llb.State {
+	program, err := inputs.Content(context.Background(), "guest", bundle.File{Name: "guest", Mode: 0o755, Path: path})
+	if err != nil {
+		panic(err)
+	}
+	return llb.Scratch().Run(llb.Args([]string{"/program/guest", verb}), llb.Network(pb.NetMode_NONE),
+		llb.AddMount("/program", program, llb.Readonly), llb.WithCustomName("step "+verb)).AddMount("/out", llb.Scratch())
+}
+
+func (f *fixture) step(verb string) llb.State { return guestStep(f.guest, f.inputs, verb) }
+
+// ran collects the names of steps that ran, as opposed to those that the cache answered.
+type ran struct {
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+func (r *ran) watch(_ context.Context, _ string, events chan *client.SolveStatus) error {
+	for event := range events {
+		r.mu.Lock()
+		for _, v := range event.Vertexes {
+			if v.Started != nil && !v.Cached && strings.HasPrefix(v.Name, "step ") {
+				r.names[v.Name] = true
+			}
+		}
+		r.mu.Unlock()
+	}
+	return nil
+}
+
+// mounts lists the mount points below dir.
+func mounts(t *testing.T, dir string) []string {
+	t.Helper()
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for line := range strings.SplitSeq(string(data), "\n") {
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4], dir) {
+			found = append(found, fields[4])
+		}
+	}
+	return found
+}
+
+func TestReadFileReturnsAFileOfTheResult(t *testing.T) {
+	f := newFixture(t)
+	e := f.open(t, nil)
+	state, err := f.inputs.Content(t.Context(), "x", bundle.File{Name: "dir/hello", Mode: 0o644, Data: []byte("world")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := e.ReadFile(t.Context(), "read", state, "dir/hello")
+	if err != nil || string(got) != "world" {
+		t.Fatalf("%q, %v", got, err)
+	}
+	if _, err := e.ReadFile(t.Context(), "read", state, "dir/none"); err == nil {
+		t.Error("a file that is not there was read")
+	}
+}
+
+func TestExportKeepsHolesAndTheSecondTimeRunsNothing(t *testing.T) {
+	f := newFixture(t)
+	r := &ran{names: map[string]bool{}}
+	e := f.open(t, r.watch)
+	for round, want := range []bool{true, false} {
+		clear(r.names)
+		dest := t.TempDir()
+		if err := e.Export(t.Context(), "export", f.step("sparse"), dest); err != nil {
+			t.Fatal(err)
+		}
+		var stat unix.Stat_t
+		if err := unix.Stat(filepath.Join(dest, "disk.raw"), &stat); err != nil {
+			t.Fatal(err)
+		}
+		if stat.Size != 64<<20 || stat.Blocks*512 > 1<<20 {
+			t.Errorf("round %d: size %d with %d bytes of data, want 64 MiB with nearly none", round, stat.Size, stat.Blocks*512)
+		}
+		if r.names["step sparse"] != want {
+			t.Errorf("round %d: step ran: %v, want %v", round, r.names["step sparse"], want)
+		}
+	}
+}
+
+func TestAFailedStepIsNamedWithItsLastLines(t *testing.T) {
+	f := newFixture(t)
+	e := f.open(t, nil)
+	err := e.Solve(t.Context(), "title", f.step("fail"))
+	if fault.KindOf(err) != fault.Engine {
+		t.Fatalf("kind %v of %v", fault.KindOf(err), err)
+	}
+	for _, want := range []string{"title", `"step fail"`, "exit code: 3", "line 39", "the reason"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in: %v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "line 2\n") {
+		t.Errorf("the whole output is in: %v", err)
+	}
+}
+
+func TestCancelEndsTheStepAndLeavesNothing(t *testing.T) {
+	f := newFixture(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	started := func(_ context.Context, _ string, events chan *client.SolveStatus) error {
+		for event := range events {
+			if len(event.Logs) > 0 {
+				cancel()
+			}
+		}
+		return nil
+	}
+	e, err := Open(ctx, Options{Root: f.root(), Inputs: f.inputs.Blobs, Progress: started})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = e.Solve(ctx, "title", f.step("sleep"))
+	if fault.KindOf(err) != fault.Interrupted || !errors.Is(err, context.Canceled) {
+		t.Errorf("%v (%v)", err, fault.KindOf(err))
+	}
+	if err := e.Close(); err != nil {
+		t.Error("closing:", err)
+	}
+	if left := mounts(t, f.root()); len(left) > 0 {
+		t.Errorf("still mounted: %v", left)
+	}
+	if out, err := exec.Command("pgrep", "-f", "/program/guest sleep").Output(); err == nil {
+		t.Errorf("still running: %s", out)
+	}
+}
+
+func TestASecondEngineJoinsTheFirst(t *testing.T) {
+	f := newFixture(t)
+	r := &ran{names: map[string]bool{}}
+	first := f.open(t, nil)
+	if err := first.Solve(t.Context(), "first", f.step("sparse")); err != nil {
+		t.Fatal(err)
+	}
+	second := f.open(t, r.watch)
+	if err := second.Export(t.Context(), "second", f.step("sparse"), t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	if len(r.names) > 0 {
+		t.Errorf("the second process ran %v, which the first had built", r.names)
+	}
+}
+
+func TestWhatAKilledEngineLeftIsSweptAtTheNextStart(t *testing.T) {
+	f := newFixture(t)
+	holder := exec.CommandContext(t.Context(), os.Args[0])
+	holder.Env = append(os.Environ(), holderVariable+"="+f.dir, "NODESMITH_TEST_GUEST="+f.guest)
+	var stderr bytes.Buffer
+	holder.Stderr = &stderr
+	out, err := holder.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := out.Read(make([]byte, 64)); n == 0 { // "sleeping": the step runs
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	if err := holder.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = holder.Wait()
+	if len(mounts(t, f.root())) == 0 {
+		t.Fatal("the killed process left no mount: this test tests nothing")
+	}
+	f.open(t, nil)
+	if left := mounts(t, f.root()); len(left) > 0 {
+		t.Errorf("still mounted: %v", left)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for time.Now().Before(deadline) {
+		if exec.Command("pgrep", "-f", "^/program/guest sleep").Run() != nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Error("the killed process's step still runs")
+}

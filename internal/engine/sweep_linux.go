@@ -1,0 +1,33 @@
+package engine
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// sweep ends and unmounts what a killed predecessor left: containers that
+// still run, and the overlay mounts of their root file systems. Call it only
+// while holding the lock on root. What can't be removed is no error here: the
+// step that meets it will say so.
+func sweep(root string) {
+	executor := filepath.Join(root, "runc-"+snapshotterName(root), "executor")
+	entries, err := os.ReadDir(executor)
+	if err != nil {
+		return // never used
+	}
+	for _, entry := range entries {
+		if !entry.IsDir() {
+			continue
+		}
+		dir := filepath.Join(executor, entry.Name())
+		if _, err := os.Lstat(filepath.Join(dir, "config.json")); err != nil {
+			continue // not a container's
+		}
+		_ = exec.Command("runc", "delete", "--force", entry.Name()).Run()
+		_ = unix.Unmount(filepath.Join(dir, "rootfs"), unix.MNT_DETACH)
+		_ = os.RemoveAll(dir)
+	}
+}

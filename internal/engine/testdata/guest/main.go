@@ -1,0 +1,31 @@
+// Command guest is what the engine's tests run as a step.
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+)
+
+func main() {
+	switch os.Args[1] {
+	case "sparse": // a file of 64 MiB with one block of data at its end
+		f, err := os.Create("/out/disk.raw")
+		if err == nil {
+			_, err = f.WriteAt([]byte("the end"), 64<<20-7)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	case "fail":
+		for i := range 40 {
+			fmt.Println("line", i)
+		}
+		fmt.Fprintln(os.Stderr, "the reason")
+		os.Exit(3)
+	case "sleep":
+		fmt.Println("sleeping")
+		time.Sleep(10 * time.Minute)
+	}
+}

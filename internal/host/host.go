@@ -1,0 +1,198 @@
+// Package host is the only place that reads the environment, the clock and the
+// machine's own settings.
+//
+// What comes out are plain values that the rest is given: where caches lie,
+// which mirrors stand in for which archives, which Go proxy to ask.
+package host
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"nodesmith.dev/nodesmith/internal/deb"
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+// Settings is everything about this machine and user that a build may use.
+type Settings struct {
+	// CacheDir holds downloads, inputs and the engine's state.
+	CacheDir string
+	// Mirrors maps an archive's URL to what is asked in its place, in order.
+	Mirrors map[string][]string
+	// GoProxy, GoSumDB and GoNoSumDB mean what `go help module-auth` says.
+	GoProxy, GoSumDB, GoNoSumDB string
+	// Network are the variables ("HTTPS_PROXY=...") that say how this machine
+	// reaches the network, for programs that nodesmith runs.
+	Network []string
+	// Now is when the command started.
+	Now time.Time
+}
+
+// file is the user's configuration file.
+type file struct {
+	// Mirrors maps an archive's URL to mirrors of it.
+	Mirrors map[string][]string `json:"mirrors,omitempty"`
+	// GoProxy stands in for the environment's GOPROXY.
+	GoProxy string `json:"goProxy,omitempty"`
+}
+
+// Read returns the machine's settings: $XDG_CONFIG_HOME/nodesmith/config.yaml
+// first, then the environment and what the machine itself is configured with
+// (go env, apt's sources).
+func Read(ctx context.Context) (Settings, error) {
+	settings := Settings{Now: time.Now()}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return settings, fault.New(fault.MissingHost, "set XDG_CACHE_HOME or HOME", "no cache directory: %w", err)
+	}
+	for _, name := range networkVariables {
+		if value, ok := os.LookupEnv(name); ok {
+			settings.Network = append(settings.Network, name+"="+value)
+		}
+	}
+	settings.CacheDir = filepath.Join(cache, "nodesmith")
+	configured, err := readFile()
+	if err != nil {
+		return settings, err
+	}
+	if err := settings.readGo(ctx); err != nil {
+		return settings, err
+	}
+	if configured.GoProxy != "" {
+		settings.GoProxy = configured.GoProxy
+	}
+	settings.Mirrors = aptMirrors("/etc/apt")
+	for archive, mirrors := range configured.Mirrors {
+		settings.Mirrors[strings.TrimSuffix(archive, "/")] = mirrors
+	}
+	return settings, nil
+}
+
+// networkVariables are those that Go programs read for proxies, certificates
+// and credentials of a proxy.
+var networkVariables = []string{
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+	"SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC", "GOAUTH",
+}
+
+func readFile() (file, error) {
+	var configured file
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return configured, nil // no home, no configuration
+	}
+	path := filepath.Join(dir, "nodesmith", "config.yaml")
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return configured, nil
+	}
+	if err == nil {
+		err = yaml.UnmarshalStrict(data, &configured)
+	}
+	if err != nil {
+		return configured, fault.New(fault.BadSpec, "its fields are mirrors and goProxy", "configuration %s: %w", path, err)
+	}
+	return configured, nil
+}
+
+// readGo asks the go command, which also knows `go env -w`; without one, the
+// environment and Go's own defaults.
+func (s *Settings) readGo(ctx context.Context) error {
+	env := map[string]string{}
+	if program, err := exec.LookPath("go"); err == nil {
+		out, err := exec.CommandContext(ctx, program, "env", "-json", "GOPROXY", "GOSUMDB", "GONOSUMDB").Output()
+		if err != nil {
+			return fmt.Errorf("go env: %w", err)
+		}
+		if err := json.Unmarshal(out, &env); err != nil {
+			return fmt.Errorf("go env: %w", err)
+		}
+	} else {
+		for _, name := range []string{"GOPROXY", "GOSUMDB", "GONOSUMDB"} {
+			env[name] = os.Getenv(name)
+		}
+	}
+	s.GoProxy, s.GoSumDB, s.GoNoSumDB = env["GOPROXY"], env["GOSUMDB"], env["GONOSUMDB"]
+	if s.GoProxy == "" {
+		s.GoProxy = "https://proxy.golang.org,direct"
+	}
+	if s.GoSumDB == "" {
+		s.GoSumDB = "sum.golang.org"
+	}
+	return nil
+}
+
+// The archives that a Debian machine's own sources are mirrors of.
+const (
+	debianArchive   = "http://deb.debian.org/debian"
+	securityArchive = "http://deb.debian.org/debian-security"
+)
+
+// aptMirrors maps Debian's archives to what the machine's own apt uses for
+// them. Whatever it serves, signatures decide.
+func aptMirrors(etc string) map[string][]string {
+	mirrors := map[string][]string{}
+	add := func(uri, suite string) {
+		uri = strings.TrimSuffix(uri, "/")
+		archive := ""
+		switch {
+		case strings.HasSuffix(uri, "/debian-security"):
+			archive = securityArchive
+		case strings.HasSuffix(uri, "/debian") && !strings.Contains(suite, "-security"):
+			archive = debianArchive
+		}
+		if archive != "" && strings.HasPrefix(uri, "http") && len(mirrors[archive]) == 0 {
+			mirrors[archive] = []string{uri}
+		}
+	}
+	lists, _ := filepath.Glob(filepath.Join(etc, "sources.list.d", "*.list"))
+	for _, path := range append([]string{filepath.Join(etc, "sources.list")}, lists...) {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue // not there, or not ours to read
+		}
+		readList(data, add)
+	}
+	sources, _ := filepath.Glob(filepath.Join(etc, "sources.list.d", "*.sources"))
+	for _, path := range sources {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		// A file that apt would refuse names no mirror.
+		_ = deb.Stanzas(bytes.NewReader(data), func(s deb.Stanza) (bool, error) {
+			for uri := range strings.FieldsSeq(s["URIs"]) {
+				add(uri, s["Suites"])
+			}
+			return true, nil
+		})
+	}
+	return mirrors
+}
+
+// readList reads the one-line format of sources.list(5):
+// deb [options] URI suite components.
+func readList(data []byte, add func(uri, suite string)) {
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for lines.Scan() {
+		line := lines.Text()
+		if _, rest, ok := strings.Cut(line, "]"); ok && strings.Contains(line, "[") {
+			line = "deb " + rest
+		}
+		if words := strings.Fields(line); len(words) >= 3 && words[0] == "deb" {
+			add(words[1], words[2])
+		}
+	}
+}

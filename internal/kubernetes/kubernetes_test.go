@@ -1,0 +1,73 @@
+package kubernetes
+
+import (
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/semver"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+func TestLookupFindsTheMinorVersion(t *testing.T) {
+	for _, v := range []string{"v1.34.0", "v1.34.7", "v1.34.0-rc.1"} {
+		r, err := Lookup(v)
+		if err != nil {
+			t.Fatalf("Lookup(%q): %v", v, err)
+		}
+		if r.Minor != 34 {
+			t.Errorf("Lookup(%q).Minor = %d, want 34", v, r.Minor)
+		}
+	}
+}
+
+func TestLookupRefusesWhatItCannotBuild(t *testing.T) {
+	for _, v := range []string{"", "1.34.0", "v1.34", "v1", "v2.0.0", "v1.2.0", "v1.34.0+vmware.1", "v1.99999999999999999999.0", "latest"} {
+		_, err := Lookup(v)
+		if fault.KindOf(err) != fault.BadSpec {
+			t.Errorf("Lookup(%q) = %v, want a bad spec", v, err)
+		}
+		if fault.RemedyOf(err) == "" {
+			t.Errorf("Lookup(%q): no remedy", v)
+		}
+	}
+}
+
+func TestStagingVersion(t *testing.T) {
+	for in, want := range map[string]string{
+		"v1.34.0":      "v0.34.0",
+		"v1.27.16":     "v0.27.16",
+		"v1.35.0-rc.1": "v0.35.0-rc.1",
+	} {
+		if got, err := StagingVersion(in); err != nil || got != want {
+			t.Errorf("StagingVersion(%q) = %q, %v; want %q", in, got, err, want)
+		}
+	}
+}
+
+// A row with a typo would fail half an hour into a build.
+func TestEveryRowIsComplete(t *testing.T) {
+	last := 0
+	for _, r := range releases {
+		if r.Minor <= last {
+			t.Errorf("1.%d: rows must be in ascending order", r.Minor)
+		}
+		last = r.Minor
+		for _, v := range []string{r.Containerd, r.Runc, r.CNIPlugins, r.CRITools} {
+			if !semver.IsValid(v) || semver.Canonical(v) != v {
+				t.Errorf("1.%d: %q is not a module version", r.Minor, v)
+			}
+		}
+		if !strings.HasPrefix(r.KubeadmAPI, "kubeadm.k8s.io/") || r.ContainerdConfig < 2 {
+			t.Errorf("1.%d: configuration versions %q, %d", r.Minor, r.KubeadmAPI, r.ContainerdConfig)
+		}
+		for _, line := range r.Sums {
+			if f := strings.Fields(line); len(f) != 3 || !strings.HasPrefix(f[2], "h1:") {
+				t.Errorf("1.%d: %q is not a line of go.sum", r.Minor, line)
+			}
+		}
+	}
+	if !Known("v1.34") || Known("v1.34.0") || Known("1.34") {
+		t.Error("Known takes minor versions as v1.34")
+	}
+}

@@ -1,0 +1,128 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/internal/distro"
+	"nodesmith.dev/nodesmith/internal/distro/known"
+	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/infra"
+	"nodesmith.dev/nodesmith/internal/kubernetes"
+	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/source/gomodules"
+	"nodesmith.dev/nodesmith/internal/source/packages"
+	packagestep "nodesmith.dev/nodesmith/internal/source/packages/step"
+)
+
+// Known is what a spec may ask for.
+func Known() v1alpha1.Known {
+	return v1alpha1.Known{
+		Distributions:   known.Versions(),
+		Kubernetes:      kubernetes.Minors(),
+		Infrastructures: infra.Names(),
+		Architectures:   []string{"amd64"},
+	}
+}
+
+// Lock resolves every input of the image to what the archives and the Go proxy
+// offer now.
+func (p *Pipeline) Lock(ctx context.Context, image *v1alpha1.NodeImage) (*lock.Lock, error) {
+	l := &lock.Lock{
+		APIVersion: lock.APIVersion, Kind: lock.Kind, Image: image.Metadata.Name,
+		Inputs: image.InputsDigest(), Architecture: image.Spec.Architecture,
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	var imageBase lock.PackageSet
+	group.Go(func() (err error) {
+		imageBase, err = p.lockPackages(ctx, image, l)
+		return err
+	})
+	var k lock.Kubernetes
+	group.Go(func() (err error) {
+		p.options.Log("locking Kubernetes %s and its Go modules", image.Spec.Kubernetes.Version)
+		k, err = gomodules.Lock(ctx, p.modules, image.Spec.Kubernetes.Version, image.Spec.Architecture, image.Spec.AllowUnverified)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	l.Kubernetes = k
+	l.Kubernetes.ImageBase = imageBase
+	return l, nil
+}
+
+// The package sets that apt is asked for.
+const (
+	toolsSet     = "tools"
+	imageBaseSet = "image base"
+	groundSet    = "ground"
+	osSet        = "os"
+	packagesSet  = "packages"
+)
+
+// lockPackages fills in the lock's package sets and returns that of the
+// container images.
+func (p *Pipeline) lockPackages(ctx context.Context, image *v1alpha1.NodeImage, l *lock.Lock) (lock.PackageSet, error) {
+	tools, release, err := releases(image)
+	if err != nil {
+		return lock.PackageSet{}, err
+	}
+	p.options.Log("reading the package archives of %s %s", release.Distro, release.Version)
+	toolsNow, err := packages.Take(ctx, p.cache, tools, p.options.Settings.Now)
+	if err != nil {
+		return lock.PackageSet{}, err
+	}
+	targetNow := toolsNow
+	if release.Version != tools.Version || release.Distro != tools.Distro {
+		if targetNow, err = packages.Take(ctx, p.cache, release, p.options.Settings.Now); err != nil {
+			return lock.PackageSet{}, err
+		}
+	}
+	apt, err := toolsNow.Bootstrap()
+	if err != nil {
+		return lock.PackageSet{}, err
+	}
+	forTools, err := p.builder.Solve(ctx, tools, apt, toolsNow,
+		packagestep.Set{Name: toolsSet, Install: append(toolsNow.Essential(), tools.Tools...)},
+		packagestep.Set{Name: imageBaseSet, Install: tools.ImageBase})
+	if err != nil {
+		return lock.PackageSet{}, err
+	}
+	sets := []packagestep.Set{
+		{Name: groundSet, Install: targetNow.Essential()},
+		{Name: osSet, Install: append(targetNow.Essential(), release.Packages...)},
+	}
+	if len(image.Spec.Packages) > 0 {
+		sets = append(sets, packagestep.Set{Name: packagesSet, Install: image.Spec.Packages, On: osSet})
+	}
+	forTarget, err := p.builder.Solve(ctx, tools, apt, targetNow, sets...)
+	if err != nil {
+		return lock.PackageSet{}, err
+	}
+	l.Tools, l.OS = forTools[toolsSet], packages.Ground(forTarget[osSet], forTarget[groundSet])
+	l.Packages = forTarget[packagesSet]
+	for _, archive := range targetNow.Archives {
+		if archive.Date.After(l.Epoch) {
+			l.Epoch = archive.Date
+		}
+	}
+	return forTools[imageBaseSet], nil
+}
+
+// releases returns the release of the build's tools and that of the image.
+func releases(image *v1alpha1.NodeImage) (tools, target distro.Release, err error) {
+	spec := image.Spec
+	target, ok := known.Release(spec.OS.Distro, spec.OS.Version, spec.Architecture)
+	if !ok {
+		return tools, target, fault.New(fault.BadSpec, "", "no %s %s for %s", spec.OS.Distro, spec.OS.Version, spec.Architecture)
+	}
+	tools, ok = known.Tools(spec.Architecture)
+	if !ok {
+		return tools, target, fmt.Errorf("no tools for %s", spec.Architecture)
+	}
+	return tools, target, nil
+}

@@ -1,0 +1,114 @@
+package pipeline
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+
+	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/internal/bundle"
+	"nodesmith.dev/nodesmith/internal/disk"
+	"nodesmith.dev/nodesmith/internal/disk/grub"
+	"nodesmith.dev/nodesmith/internal/golang"
+	"nodesmith.dev/nodesmith/internal/kubernetes"
+	"nodesmith.dev/nodesmith/internal/node"
+)
+
+// config returns what step-node applies: the configuration of every node, then
+// the boot loader's, then the user's; and the user's files that it names.
+func (n nodeInputs) config(buildContext fs.FS) (node.Config, []bundle.File, error) {
+	row, err := kubernetes.Lookup(n.lock.Kubernetes.Version)
+	if err != nil {
+		return node.Config{}, nil, err
+	}
+	base, err := node.Base(node.Params{
+		Family:            n.release.Family,
+		KubernetesVersion: n.lock.Kubernetes.Version,
+		ContainerdConfig:  row.ContainerdConfig,
+		SandboxImage:      n.sandboxImage(),
+		Image:             n.image.Metadata.Name,
+		NodesmithVersion:  n.version,
+		LockDigest:        n.digest,
+	})
+	if err != nil {
+		return node.Config{}, nil, err
+	}
+	boot, err := n.boot()
+	if err != nil {
+		return node.Config{}, nil, err
+	}
+	user, files, err := userConfig(n.image.Spec, buildContext)
+	if err != nil {
+		return node.Config{}, nil, err
+	}
+	return base.With(boot).With(user), files, nil
+}
+
+// sandboxImage returns the pause image that this kubeadm asks for.
+func (n nodeInputs) sandboxImage() string {
+	for _, image := range n.lock.Kubernetes.Images {
+		if image.Component == golang.Pause {
+			return image.Name
+		}
+	}
+	return ""
+}
+
+// boot returns the boot loader's menu, /etc/fstab and the package sources.
+func (n nodeInputs) boot() (node.Config, error) {
+	arguments := slices.Concat(n.infrastructure.KernelArguments, n.image.Spec.KernelArguments)
+	menu, err := grub.Config(grub.Menu{
+		Title:    fmt.Sprintf("%s %s, Kubernetes %s", n.release.Distro, n.release.Version, n.lock.Kubernetes.Version),
+		RootUUID: n.identifiers.RootFileSystem, Kernel: "/vmlinuz", Initrd: "/initrd.img", Arguments: arguments,
+	})
+	if err != nil {
+		return node.Config{}, err
+	}
+	defaults, err := grub.Defaults(arguments)
+	if err != nil {
+		return node.Config{}, err
+	}
+	fstab, err := disk.Fstab(n.identifiers)
+	if err != nil {
+		return node.Config{}, err
+	}
+	return node.Config{
+		Directories: []node.Directory{{Path: "/boot/efi"}},
+		Files: []node.File{
+			{Path: "/boot/grub/grub.cfg", Content: string(menu)},
+			{Path: "/etc/default/grub.d/50-nodesmith.cfg", Content: string(defaults)},
+			{Path: "/etc/fstab", Content: string(fstab)},
+			{Path: n.release.SourcesPath, Content: string(n.release.Sources)},
+		},
+	}, nil
+}
+
+// userConfig returns what the spec adds, and the files that it takes from the
+// build context, by the names under which the configuration refers to them.
+func userConfig(spec v1alpha1.Spec, buildContext fs.FS) (node.Config, []bundle.File, error) {
+	config := node.Config{Sysctls: spec.Sysctls}
+	var files []bundle.File
+	for i, f := range spec.Files {
+		mode, err := strconv.ParseUint(f.Mode, 8, 32)
+		if err != nil {
+			return config, nil, fmt.Errorf("spec.files[%d].mode: %w", i, err)
+		}
+		user, group, _ := strings.Cut(f.Owner, ":")
+		file := node.File{Path: f.Path, Mode: node.Mode(mode), Owner: node.Owner{User: user, Group: group}}
+		if f.Content != nil {
+			file.Content = *f.Content
+		} else {
+			file.Source = strconv.Itoa(i)
+			files = append(files, bundle.File{Name: file.Source, Mode: 0o644, Path: f.Source, FS: buildContext})
+		}
+		config.Files = append(config.Files, file)
+	}
+	for _, u := range spec.Users {
+		config.Users = append(config.Users, node.User{
+			Name: u.Name, SSHAuthorizedKeys: u.SSHAuthorizedKeys, Groups: u.Groups, Shell: u.Shell, Sudo: u.Sudo,
+		})
+	}
+	return config, files, nil
+}

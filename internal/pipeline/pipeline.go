@@ -1,0 +1,79 @@
+// Package pipeline knows the order of the stages: lock, build, export.
+//
+// What comes in is a validated NodeImage; what goes out is a lock, or image
+// files in a folder. It holds no logic of any stage. A command line, a web page
+// or an operator drives it in the same way.
+package pipeline
+
+import (
+	"context"
+	"path/filepath"
+
+	"nodesmith.dev/nodesmith/internal/build/tree"
+	"nodesmith.dev/nodesmith/internal/bundle"
+	"nodesmith.dev/nodesmith/internal/engine"
+	"nodesmith.dev/nodesmith/internal/fetch"
+	"nodesmith.dev/nodesmith/internal/goproxy"
+	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/source/gomodules"
+)
+
+// Options are what a pipeline is given from outside.
+type Options struct {
+	Settings host.Settings
+	// Progress shows what the engine does; nil shows nothing.
+	Progress engine.Progress
+	// Log takes a line for each thing that takes a while outside the engine;
+	// nil for none.
+	Log func(format string, args ...any)
+	// Version is nodesmith's own, for the image's release file.
+	Version string
+}
+
+// Pipeline is an engine with its caches. Close ends it.
+type Pipeline struct {
+	options Options
+	engine  *engine.Engine
+	cache   *fetch.Cache
+	modules gomodules.Config
+	builder *tree.Builder
+}
+
+// Open starts the engine, or joins the one that another process runs on the
+// same cache directory.
+func Open(ctx context.Context, options Options) (*Pipeline, error) {
+	if options.Log == nil {
+		options.Log = func(string, ...any) {}
+	}
+	settings := options.Settings
+	inputs, err := bundle.Open(filepath.Join(settings.CacheDir, "inputs"))
+	if err != nil {
+		return nil, err
+	}
+	e, err := engine.Open(ctx, engine.Options{
+		Root: filepath.Join(settings.CacheDir, "engine"), Inputs: inputs.Blobs, Progress: options.Progress,
+	})
+	if err != nil {
+		return nil, err
+	}
+	p := &Pipeline{
+		options: options,
+		engine:  e,
+		cache:   fetch.New(filepath.Join(settings.CacheDir, "downloads"), settings.Mirrors),
+		modules: gomodules.Config{
+			Proxy: goproxy.Config{
+				Proxy: settings.GoProxy, SumDB: settings.GoSumDB, NoSumDB: settings.GoNoSumDB,
+				Dir: filepath.Join(settings.CacheDir, "go"),
+			},
+			Env: settings.Network,
+			Log: options.Log,
+		},
+	}
+	p.builder = tree.New(e, inputs, p.cache, p.modules)
+	return p, nil
+}
+
+// Close ends the engine and everything that it runs.
+func (p *Pipeline) Close() error {
+	return p.engine.Close()
+}

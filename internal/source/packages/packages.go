@@ -1,0 +1,227 @@
+// Package packages is the OS source that bootstraps from a signed archive of
+// Debian packages.
+//
+// What comes in is a release (internal/distro) and what to install; what goes
+// out is a lock.PackageSet: every package by version, URL and SHA-256. The
+// InRelease signatures and every index are checked here; the distribution's
+// own apt, run by the build engine on those indices, decides what is
+// installed. The same archives give the same answer.
+package packages
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+
+	"nodesmith.dev/nodesmith/internal/bundle"
+	"nodesmith.dev/nodesmith/internal/deb"
+	"nodesmith.dev/nodesmith/internal/distro"
+	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/fetch"
+	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/source/packages/step"
+)
+
+// Snapshot is a release's archives as they are now: signatures checked,
+// indices read.
+type Snapshot struct {
+	Release distro.Release
+	// Archives are what goes into a lock of anything from this snapshot.
+	Archives []lock.Archive
+
+	cache     *fetch.Cache
+	byID      map[step.ID]lock.Package
+	indices   []deb.Package
+	sources   []step.Source
+	repo      []bundle.File
+	essential []string
+}
+
+// Take fetches and verifies the archives of a release. The time now decides
+// whether a Release file has expired.
+func Take(ctx context.Context, cache *fetch.Cache, release distro.Release, now time.Time) (*Snapshot, error) {
+	keyring, err := readKeyring(release.Keyring)
+	if err != nil {
+		return nil, fmt.Errorf("keyring of %s %s: %w", release.Distro, release.Version, err)
+	}
+	snapshot := &Snapshot{Release: release, cache: cache, byID: map[step.ID]lock.Package{}}
+	for number, archive := range release.Archives {
+		suite, err := fetchSuite(ctx, cache, archive, keyring, now)
+		if err != nil {
+			return nil, err
+		}
+		snapshot.Archives = append(snapshot.Archives, suite.locked)
+		if err := snapshot.add(ctx, suite, number); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(snapshot.essential)
+	snapshot.essential = slices.Compact(snapshot.essential) // a suite may have a newer version
+	return snapshot, nil
+}
+
+// readKeyring reads ASCII-armored public keys, several blocks in a row.
+func readKeyring(armored []byte) (openpgp.EntityList, error) {
+	const begin = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
+	var keys openpgp.EntityList
+	for block := range bytes.SplitSeq(armored, []byte(begin)) {
+		if len(bytes.TrimSpace(block)) == 0 {
+			continue
+		}
+		entities, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(append([]byte(begin), block...)))
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, entities...)
+	}
+	if len(keys) == 0 {
+		return nil, fault.New(fault.Unverifiable, "", "no public key in it")
+	}
+	return keys, nil
+}
+
+// add reads a suite's indices into the snapshot and lays them out as a
+// repository that apt reads from a directory.
+func (s *Snapshot) add(ctx context.Context, suite *suite, number int) error {
+	dir := fmt.Sprintf("%d/dists/%s/", number, suite.archive.Suite)
+	s.repo = append(s.repo, bundle.File{Name: dir + "InRelease", Mode: 0o644, Data: suite.inRelease})
+	s.sources = append(s.sources, step.Source{Dir: fmt.Sprint(number), Suite: suite.archive.Suite, Components: suite.archive.Components})
+	for _, component := range suite.archive.Components {
+		path, err := suite.index(ctx, s.cache, component, s.Release.Architecture)
+		if err != nil {
+			return err
+		}
+		s.repo = append(s.repo, bundle.File{Name: dir + component + "/binary-" + s.Release.Architecture + "/Packages", Mode: 0o644, Path: path})
+		if err := s.readIndex(path, suite.archive.URL); err != nil {
+			return fmt.Errorf("%s %s %s: %w", suite.archive.URL, suite.archive.Suite, component, err)
+		}
+	}
+	return nil
+}
+
+func (s *Snapshot) readIndex(path, url string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	index, err := deb.ReadIndex(file)
+	if err != nil {
+		return err
+	}
+	for _, p := range index.Packages {
+		id := step.ID{Name: p.Name, Version: p.Version, Architecture: p.Architecture}
+		if _, known := s.byID[id]; known { // the same package in two suites
+			continue
+		}
+		s.byID[id] = lock.Package{
+			Name: p.Name, Version: p.Version, Architecture: p.Architecture,
+			URL: url + "/" + p.Filename, SHA256: p.SHA256, Size: p.Size,
+		}
+		if p.Essential {
+			s.essential = append(s.essential, p.Name)
+		}
+		s.indices = append(s.indices, p)
+	}
+	return nil
+}
+
+// Bootstrap returns the packages that it takes to run this release's apt, by a
+// simple closure over dependencies (deb.Index.Closure): the first apt solves
+// for everything that a lock holds.
+func (s *Snapshot) Bootstrap() ([]lock.Package, error) {
+	closure, err := (&deb.Index{Packages: s.indices}).Closure("apt", "dpkg", "xz-utils")
+	if err != nil {
+		return nil, err
+	}
+	var bootstrap []lock.Package
+	for _, p := range closure {
+		bootstrap = append(bootstrap, s.byID[step.ID{Name: p.Name, Version: p.Version, Architecture: p.Architecture}])
+	}
+	return bootstrap, nil
+}
+
+// Essential returns the names of the packages without which the release does
+// not run (Debian Policy 3.8), sorted.
+func (s *Snapshot) Essential() []string { return slices.Clone(s.essential) }
+
+// Question returns what the solving step reads: its configuration for these
+// sets, and the verified indices.
+func (s *Snapshot) Question(sets ...step.Set) (step.SolveConfig, []bundle.File) {
+	return step.SolveConfig{Architecture: s.Release.Architecture, Sources: s.sources, Sets: sets}, s.repo
+}
+
+// Resolve turns the solving step's answer for one set into locked packages.
+func (s *Snapshot) Resolve(ids []step.ID) (lock.PackageSet, error) {
+	set := lock.PackageSet{Archives: s.Archives}
+	for _, id := range ids {
+		p, ok := s.byID[id]
+		if !ok {
+			return set, fmt.Errorf("apt chose %s %s (%s), which the verified indices of %s %s do not have",
+				id.Name, id.Version, id.Architecture, s.Release.Distro, s.Release.Version)
+		}
+		set.Packages = append(set.Packages, p)
+	}
+	return set, nil
+}
+
+// Fetch fetches every package of the set that the cache lacks and returns them
+// as the files of a bundle, named by Name.
+func Fetch(ctx context.Context, cache *fetch.Cache, set []lock.Package) ([]bundle.File, error) {
+	var downloads []fetch.File
+	var files []bundle.File
+	for _, p := range set {
+		downloads = append(downloads, fetch.File{URL: p.URL, SHA256: p.SHA256, Size: p.Size})
+	}
+	if err := cache.All(ctx, downloads); err != nil {
+		return nil, err
+	}
+	for _, p := range set {
+		files = append(files, bundle.File{Name: Name(p), Mode: 0o644, Path: cache.Path(p.SHA256)})
+	}
+	return files, nil
+}
+
+// Key decides the content of the bundle that Fetch returns.
+func Key(set []lock.Package) string {
+	var key bytes.Buffer
+	for _, p := range set {
+		fmt.Fprintln(&key, Name(p), p.SHA256)
+	}
+	return key.String()
+}
+
+// Ground marks the packages of a set that are also in ground: the essential
+// packages with what they depend on, whose files must all be there before the
+// first of the set can be installed properly.
+func Ground(set, ground lock.PackageSet) lock.PackageSet {
+	first := map[string]bool{}
+	for _, p := range ground.Packages {
+		first[p.Name] = true
+	}
+	set.Packages = slices.Clone(set.Packages)
+	for i, p := range set.Packages {
+		set.Packages[i].Ground = first[p.Name]
+	}
+	return set
+}
+
+// Name returns a package's file name inside a bundle: without the epoch's
+// colon, which some file systems refuse.
+func Name(p lock.Package) string {
+	return p.Name + "_" + p.SHA256[:12] + "_" + p.Architecture + ".deb"
+}
+
+// Names returns the file names of a set in its order.
+func Names(set []lock.Package) []string {
+	var names []string
+	for _, p := range set {
+		names = append(names, Name(p))
+	}
+	return names
+}

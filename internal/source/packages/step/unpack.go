@@ -1,0 +1,80 @@
+package step
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"nodesmith.dev/nodesmith/internal/deb"
+)
+
+// UnpackConfig is the input of Unpack.
+type UnpackConfig struct {
+	Packages []string          `json:"packages"` // file names below From
+	From     string            `json:"from"`
+	Out      string            `json:"out"`   // root of the tree
+	Links    map[string]string `json:"links"` // made first: link -> target
+}
+
+// Unpack writes the files of packages into a tree, several packages at once,
+// without running anything of theirs: enough for a tree of tools, and the
+// ground on which dpkg can then install the essential packages properly.
+func Unpack(ctx context.Context, config UnpackConfig, _ time.Time) error {
+	root, err := os.OpenRoot(config.Out)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for link, target := range config.Links {
+		if err := root.MkdirAll(path.Dir(link), 0o755); err != nil {
+			return err
+		}
+		// The link's target, so that no package makes a directory in its place.
+		if directory := path.Join(path.Dir(link), target); path.Dir(link) == "." {
+			if err := root.MkdirAll(directory, 0o755); err != nil {
+				return err
+			}
+		}
+		if err := root.Symlink(target, link); err != nil {
+			return err
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for _, name := range config.Packages {
+		group.Go(func() error {
+			if err := unpackPackage(ctx, root, filepath.Join(config.From, name)); err != nil {
+				return fmt.Errorf("unpacking %s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	fmt.Printf("unpacked %d packages\n", len(config.Packages))
+	return nil
+}
+
+func unpackPackage(ctx context.Context, root *os.Root, file string) error {
+	archive, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer archive.Close()
+	data, err := deb.DataTar(ctx, archive)
+	if err != nil {
+		return err
+	}
+	if err := deb.Unpack(ctx, root, data); err != nil {
+		_ = data.Close()
+		return err
+	}
+	return data.Close()
+}

@@ -1,0 +1,67 @@
+#!/bin/sh
+# kubeadm-init.sh: forms a control plane with what the image holds, and reports.
+set -u
+
+# shellcheck source=report.sh
+. "${0%/*}/report.sh"
+
+export KUBECONFIG=/etc/kubernetes/admin.conf
+here=${0%/*}
+config=$here/kubeadm.yaml
+log=$here/kubeadm.log
+
+# kubeadm names the API version that it writes itself; older ones it may warn of.
+write_config() {
+	api=$(kubeadm config print init-defaults | sed -n 's|^apiVersion: kubeadm.k8s.io/||p' | head -n 1)
+	version=$(cat /etc/kubernetes-version)
+	sed "s/@VERSION@/$version/" "$here/kubeadm-$api.yaml" >"$config"
+}
+
+# kubeadm wants 2 CPUs and 1700 MiB: only a smaller machine may go without.
+ignored() {
+	[ "$(nproc)" -ge 2 ] || printf 'NumCPU,'
+	[ "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)" -ge $((1700 * 1024)) ] || printf 'Mem,'
+}
+
+kubeadm_init() {
+	write_config || return 1
+	started=$(date +%s)
+	if kubeadm init --config "$config" --ignore-preflight-errors "$(ignored)" --v=1 >"$log" 2>&1; then
+		echo "kubeadm init took $(($(date +%s) - started)) s"
+		return 0
+	fi
+	tail -n 12 "$log"
+	return 1
+}
+
+ready() { kubectl get --raw='/readyz'; }
+
+# All static pods of the control plane: their phase as the API server knows it.
+static_pods_running() {
+	for component in etcd kube-apiserver kube-controller-manager kube-scheduler; do
+		phase=$(kubectl --namespace kube-system get pods --selector "component=$component" \
+			--output 'jsonpath={.items[*].status.phase}')
+		echo "$component ${phase:-missing}"
+		[ "$phase" = Running ] || return 1
+	done
+}
+
+# Without a network plugin the node is not Ready: that it is there and may host
+# a control plane is what counts.
+node_registered() {
+	nodes=$(kubectl get nodes --selector node-role.kubernetes.io/control-plane --no-headers)
+	echo "$nodes"
+	[ -n "$nodes" ]
+}
+
+# The console shows kubeadm's progress, so that the error of a hang does, too.
+: >"$log"
+tail -f "$log" >/dev/console &
+progress=$!
+
+check boot.finished boot_finished
+check kubeadm.init kubeadm_init
+check apiserver.ready retry 300 ready
+check control-plane.running retry 300 static_pods_running
+check node.registered retry 120 node_registered
+kill "$progress"

@@ -1,0 +1,94 @@
+package vmtest
+
+import (
+	"context"
+	"errors"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+// bootChecks is what assets/boot-report.sh reports.
+var bootChecks = []CheckInfo{
+	{"user-data", "cloud-init ran the seed's user-data"},
+	{"boot.finished", "systemd finished booting"},
+	{"boot.units", "no unit failed"},
+	{"cloud-init.status", "cloud-init is done without errors"},
+	{"cloud-init.datasource", "cloud-init took its data from NoCloud"},
+	{"cloud-init.seconds", "seconds from the kernel's start to cloud-init's end"},
+	{"root.grown", "the root file system fills the disk"},
+	{"network.route", "the seed's network configuration gave an IPv4 default route"},
+	{"machine-id", "the machine made its machine-id"},
+	{"ssh.host-keys", "the machine made its SSH host keys"},
+	{"ssh.running", "sshd runs"},
+	{"ssh.keys-only", "sshd takes no passwords"},
+	{"containerd.active", "containerd runs and answers ctr"},
+	{"containerd.cri", "containerd answers crictl"},
+	{"containerd.cgroups", "containerd uses the systemd cgroup driver"},
+	{"kubernetes.version", "kubelet, kubeadm and kubectl have the version of /etc/kubernetes-version"},
+	{"images.present", "containerd holds every image that kubeadm asks for"},
+	{"images.pinned", "kubelet's garbage collection spares these images"},
+	{"kubelet.waits", "kubelet is enabled and waits for kubeadm"},
+	{"kernel.modules", "overlay and br_netfilter are loaded"},
+	{"kernel.sysctls", "the kernel parameters that Kubernetes needs are set"},
+	{"swap.off", "there is no swap"},
+	{"time.synchronised", "chrony runs"},
+}
+
+// kubeadmChecks is what assets/kubeadm-init.sh reports.
+var kubeadmChecks = []CheckInfo{
+	{"boot.finished", "systemd finished booting"},
+	{"kubeadm.init", "kubeadm init succeeded"},
+	{"apiserver.ready", "the API server answers /readyz"},
+	{"control-plane.running", "etcd, API server, controller manager and scheduler run as static pods"},
+	{"node.registered", "the node is registered as a control plane"},
+}
+
+// defaultGrowth is how much larger a machine's disk is than the image, in
+// bytes: enough that a root file system that did not grow can't hide it.
+const defaultGrowth = 2 << 30
+
+// BootOptions describe the boot level of verify. Of RunOptions, Firmware and
+// Seed are overwritten, and Growth defaults to 2 GiB.
+type BootOptions struct {
+	RunOptions
+	Firmwares []Firmware // default BIOS and UEFI
+}
+
+// Boot boots an image once on each firmware, one after the other, and returns
+// what the guest reported. A failed check is no error: the report's verdict
+// says it. When a guest hangs or dies, the others are booted all the same, and the
+// error is fault.Guest; other errors end it. The report then holds what came.
+func Boot(ctx context.Context, options BootOptions) (*Report, error) {
+	if len(options.Firmwares) == 0 {
+		options.Firmwares = []Firmware{BIOS, UEFI}
+	}
+	if options.Growth == 0 {
+		options.Growth = defaultGrowth
+	}
+	if options.Format == "" {
+		options.Format = Raw
+	}
+	report := &Report{APIVersion: ReportVersion, Kind: ReportKind, Verdict: Pass}
+	size, err := DiskSize(ctx, options.Disk, options.Format)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, firmware := range options.Firmwares {
+		run := options.RunOptions
+		run.Firmware = firmware
+		result, err := Run(ctx, run, bootScript(size+options.Growth))
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if result.Verdict != Pass {
+			report.Verdict = Fail
+		}
+		report.Boots = append(report.Boots, result)
+		errs = append(errs, err)
+		if err != nil && fault.KindOf(err) != fault.Guest {
+			break // the host's trouble: the next boot would meet it, too
+		}
+	}
+	return report, errors.Join(errs...)
+}

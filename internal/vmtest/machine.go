@@ -1,0 +1,339 @@
+package vmtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+// Format is how a disk image is stored.
+type Format string
+
+// The formats that QEMU reads and a machine accepts.
+const (
+	Raw   Format = "raw"
+	QCOW2 Format = "qcow2"
+)
+
+// mac is the network card's address; assets/network-config matches it.
+const mac = "52:54:00:6e:73:01"
+
+// Options describe a machine. Zero values get the defaults named below.
+type Options struct {
+	Disk      string // path of the image; never written
+	Format    Format // default Raw
+	Firmware  Firmware
+	Accel     Accel // default: what Accelerator says
+	CPUs      int   // default 2
+	MemoryMiB int   // default 2048
+	// Growth is how many bytes larger the guest's disk is than the image: the
+	// guest has to grow its root file system over them.
+	Growth int64
+	Seed   *Seed // nil: the machine has no seed
+	// Console gets a copy of the serial console as it is written.
+	Console io.Writer
+	// TempDir takes the overlay, which grows by what the guest writes. Default
+	// is os.TempDir.
+	TempDir string
+}
+
+// Machine is a running virtual machine. It ends with the context it was started
+// with, or by Close.
+type Machine struct {
+	options Options
+	console *Console
+	process *process
+	close   context.CancelFunc
+	gone    chan struct{} // closed when QEMU has ended and its files are removed
+
+	checks   chan Check // holds all that a guest may report
+	reported chan error // gets nil at the report's end, or what is wrong with it
+	broken   chan error // gets what QEMU says is wrong with the host
+
+	mu      sync.Mutex
+	reasons []string // why the guest stopped, in QMP's words
+}
+
+// Start boots a machine that ctx owns: when ctx ends, QEMU is killed, and
+// nothing of the machine is left. Errors are fault.MissingHost if the host lacks
+// QEMU or a firmware, else what the file system or QEMU said.
+func Start(ctx context.Context, options Options) (*Machine, error) {
+	options = options.withDefaults(ctx)
+	dir, err := os.MkdirTemp(options.TempDir, "nodesmith-vm-")
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for the machine: %w", err)
+	}
+	m, err := start(ctx, options, dir)
+	if err != nil {
+		os.RemoveAll(dir)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("start a %s machine: %w", options.Firmware, err)
+	}
+	return m, nil
+}
+
+func (o Options) withDefaults(ctx context.Context) Options {
+	if o.Format == "" {
+		o.Format = Raw
+	}
+	if o.Accel == "" {
+		o.Accel, _ = Accelerator(ctx)
+	}
+	if o.CPUs == 0 {
+		o.CPUs = 2
+	}
+	if o.MemoryMiB == 0 {
+		o.MemoryMiB = 2048
+	}
+	return o
+}
+
+// start makes the machine's files in dir, which the machine owns from then on,
+// and waits until QEMU has opened them.
+func start(ctx context.Context, options Options, dir string) (*Machine, error) {
+	args, err := prepare(ctx, options, dir)
+	if err != nil {
+		return nil, err
+	}
+	report, guestReport, err := socketPair("report")
+	if err != nil {
+		return nil, err
+	}
+	defer guestReport.Close()
+	control, guestControl, err := socketPair("control")
+	if err != nil {
+		report.Close()
+		return nil, err
+	}
+	defer guestControl.Close()
+
+	m := &Machine{
+		options: options, console: NewConsole(options.Console), gone: make(chan struct{}),
+		checks: make(chan Check, maxChecks), reported: make(chan error, 1), broken: make(chan error, 1),
+	}
+	cmd := exec.Command(qemuProgram, args...)
+	cmd.Stdout = m.console
+	cmd.ExtraFiles = []*os.File{guestReport, guestControl} // descriptors 3 and 4
+	ctx, m.close = context.WithCancel(ctx)
+	if m.process, err = spawn(ctx, cmd); err != nil {
+		m.close()
+		report.Close()
+		control.Close()
+		return nil, err
+	}
+	go func() {
+		defer close(m.gone)
+		<-m.process.done
+		m.close()
+		report.Close()
+		control.Close()
+		os.RemoveAll(dir)
+	}()
+	ready := make(chan struct{})
+	go m.control(control, ready)
+	go func() { m.reported <- readReport(report, func(c Check) { m.checks <- c }) }()
+
+	select {
+	case <-ready:
+		// QEMU holds its files open. Unlinked, they vanish with it, even when
+		// this process is killed and can remove nothing.
+		os.RemoveAll(dir)
+		return m, nil
+	case <-m.gone:
+		return nil, m.exitError()
+	}
+}
+
+// prepare makes the overlay, the seed and the firmware's variables in dir and
+// returns QEMU's arguments.
+func prepare(ctx context.Context, o Options, dir string) ([]string, error) {
+	overlay := filepath.Join(dir, "overlay.qcow2")
+	if err := createOverlay(ctx, o, overlay); err != nil {
+		return nil, err
+	}
+	firmware, err := firmwareArgs(o.Firmware, filepath.Join(dir, "vars.fd"))
+	if err != nil {
+		return nil, err
+	}
+	args := []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-smp", strconv.Itoa(o.CPUs), "-m", strconv.Itoa(o.MemoryMiB),
+		"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
+		"-chardev", "socket,id=report,fd=3",
+		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=report,name=" + ChannelName,
+		"-chardev", "socket,id=control,fd=4", "-mon", "chardev=control,mode=control",
+		"-device", "virtio-rng-pci",
+		"-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile=,mac=" + mac,
+		// werror=report: a full host gives the guest an I/O error, not a pause.
+		// cache=unsafe: nothing of the overlay outlives the machine.
+		"-drive", "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,werror=report,file=" + escape(overlay),
+		"-device", "virtio-blk-pci,drive=disk,bootindex=0",
+	}
+	args = append(args, accels[o.Accel].args...)
+	args = append(args, firmware...)
+	if o.Seed != nil {
+		seed := filepath.Join(dir, "seed.iso")
+		if err := o.Seed.write(ctx, seed, dir); err != nil {
+			return nil, err
+		}
+		args = append(args, "-drive", "if=none,id=seed,format=raw,readonly=on,file="+escape(seed),
+			"-device", "virtio-blk-pci,drive=seed")
+	}
+	return args, nil
+}
+
+// createOverlay makes a qcow2 file at path that reads as the image, is
+// o.Growth larger, and takes the guest's writes.
+func createOverlay(ctx context.Context, o Options, path string) error {
+	if o.Format != Raw && o.Format != QCOW2 {
+		return fault.New(fault.Usage, "", "image %s: unknown format %q; want %s or %s", o.Disk, o.Format, Raw, QCOW2)
+	}
+	disk, err := filepath.Abs(o.Disk)
+	if err != nil {
+		return err
+	}
+	size, err := DiskSize(ctx, disk, o.Format)
+	if err != nil {
+		return err
+	}
+	_, err = qemuImg(ctx, "create", "-q", "-f", "qcow2", "-F", string(o.Format), "-b", backing(disk), path,
+		strconv.FormatInt(size+o.Growth, 10))
+	return err
+}
+
+// backing names a file so that QEMU does not take a colon in it for a protocol.
+func backing(path string) string { return "file:" + path }
+
+// DiskSize returns the number of bytes of the disk in an image file.
+func DiskSize(ctx context.Context, path string, format Format) (int64, error) {
+	if _, err := os.Stat(path); err != nil {
+		return 0, fault.New(fault.Usage, "", "image: %w", err)
+	}
+	out, err := qemuImg(ctx, "info", "--output=json", "-f", string(format), path)
+	if err != nil {
+		return 0, err
+	}
+	var info struct {
+		Size int64 `json:"virtual-size"`
+	}
+	if err := json.Unmarshal(out, &info); err != nil {
+		return 0, fmt.Errorf("read what qemu-img says about %s: %w", path, err)
+	}
+	return info.Size, nil
+}
+
+func qemuImg(ctx context.Context, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "qemu-img", args...)
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return nil, fmt.Errorf("qemu-img %s: %s", strings.Join(args, " "), printable(string(exit.Stderr), maxEvidence))
+	}
+	if err != nil {
+		return nil, needQEMU("qemu-img", err)
+	}
+	return out, nil
+}
+
+// socketPair returns our end of a connected pair of Unix sockets, and the end
+// for a child. Without a path there is nothing to remove, and no limit of 108
+// characters to meet.
+func socketPair(name string) (net.Conn, *os.File, error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a socket pair for %s: %w", name, err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name)
+	defer ours.Close() // FileConn duplicates it
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, fmt.Errorf("make a socket pair for %s: %w", name, err)
+	}
+	return conn, theirs, nil
+}
+
+// control speaks QMP (QEMU Machine Protocol): it closes ready when QEMU is
+// initialised and notes why the guest stops.
+func (m *Machine) control(conn io.ReadWriter, ready chan<- struct{}) {
+	in := json.NewDecoder(conn)
+	for greeted := false; ; {
+		var message struct {
+			Greeting json.RawMessage `json:"QMP"`
+			Return   json.RawMessage `json:"return"`
+			Event    string          `json:"event"`
+			Data     struct {
+				Reason  string `json:"reason"`
+				NoSpace bool   `json:"nospace"`
+			} `json:"data"`
+		}
+		if err := in.Decode(&message); err != nil {
+			return // QEMU has ended; the process's end says how
+		}
+		switch {
+		case message.Greeting != nil:
+			if _, err := io.WriteString(conn, `{"execute":"qmp_capabilities"}`+"\n"); err != nil {
+				return
+			}
+		case message.Return != nil && !greeted:
+			greeted = true
+			close(ready)
+		case message.Event == "SHUTDOWN":
+			m.mu.Lock()
+			m.reasons = append(m.reasons, message.Data.Reason)
+			m.mu.Unlock()
+		case message.Event == "BLOCK_IO_ERROR":
+			err := errors.New("QEMU could not read or write the machine's disk on this host")
+			if message.Data.NoSpace {
+				err = fault.New(fault.NoSpace, "free space there, or set TMPDIR to a larger file system",
+					"no space left for the machine's overlay in %s", m.tempDir())
+			}
+			select {
+			case m.broken <- err:
+			default:
+			}
+		}
+	}
+}
+
+func (m *Machine) tempDir() string {
+	if m.options.TempDir != "" {
+		return m.options.TempDir
+	}
+	return os.TempDir()
+}
+
+// Console returns what the guest wrote on its serial console.
+func (m *Machine) Console() *Console { return m.console }
+
+// Close kills the machine and returns when nothing of it is left.
+func (m *Machine) Close() {
+	m.close()
+	<-m.gone
+}
+
+// exitError says how QEMU ended.
+func (m *Machine) exitError() error {
+	if text := strings.TrimSpace(m.process.stderr.String()); text != "" {
+		return fmt.Errorf("QEMU ended: %s", printable(text, maxEvidence))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.reasons) > 0 {
+		return fmt.Errorf("the machine stopped (%s)", strings.Join(m.reasons, ", "))
+	}
+	return fmt.Errorf("QEMU ended: %w", errors.Join(errors.New("unexpectedly"), m.process.err))
+}

@@ -1,0 +1,159 @@
+package vmtest
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strconv"
+	"time"
+)
+
+// Script is a program for /bin/sh that runs in the guest as root, after
+// cloud-init took it from the seed, in a unit of its own. It sources report.sh,
+// which lies beside it and holds the functions with which it reports.
+type Script struct {
+	Name   string            // of the entry among Files that is run
+	Files  map[string][]byte // by base name; all lie in one directory
+	Env    map[string]string
+	Checks []CheckInfo // what it reports, in the order in which reports show it
+}
+
+// CheckInfo says what a check proves. A script that does not report it fails it.
+type CheckInfo struct {
+	ID     string
+	Proves string
+}
+
+// guestDir is where a script's files lie in the guest: gone with its next boot.
+const guestDir = "/run/nodesmith"
+
+//go:embed assets/*.sh assets/*.yaml
+var assets embed.FS
+
+// scriptFiles reads embedded files, report.sh among them.
+func scriptFiles(names ...string) map[string][]byte {
+	files := map[string][]byte{}
+	for _, name := range append(names, "report.sh") {
+		data, err := assets.ReadFile("assets/" + name)
+		if err != nil {
+			panic(err) // the file is embedded: only a wrong name in this package comes here
+		}
+		files[name] = data
+	}
+	return files
+}
+
+// bootScript checks what a node image promises after its first boot. diskSize
+// is the size of the machine's disk in bytes, which the root file system fills.
+func bootScript(diskSize int64) Script {
+	return Script{
+		Name:   "boot-report.sh",
+		Files:  scriptFiles("boot-report.sh"),
+		Env:    map[string]string{"DISK_SIZE": strconv.FormatInt(diskSize, 10)},
+		Checks: bootChecks,
+	}
+}
+
+// KubeadmInit returns the script that forms a control plane in the guest by
+// kubeadm init, with no network beyond the machine. Give it 2 CPUs and 3 GiB,
+// and under TCG 25 minutes.
+func KubeadmInit() Script {
+	return Script{
+		Name:   "kubeadm-init.sh",
+		Files:  scriptFiles("kubeadm-init.sh", "kubeadm-v1beta3.yaml", "kubeadm-v1beta4.yaml"),
+		Checks: kubeadmChecks,
+	}
+}
+
+// Seed returns the bootstrap data that makes cloud-init run the script. The
+// script waits for the end of a boot that cloud-init is part of, so it runs in
+// a unit that cloud-init does not wait for.
+func (s Script) Seed() (*Seed, error) {
+	type file struct {
+		Path        string `json:"path"`
+		Permissions string `json:"permissions"`
+		Encoding    string `json:"encoding"`
+		Content     string `json:"content"`
+	}
+	config := struct {
+		WriteFiles []file     `json:"write_files"`
+		RunCmd     [][]string `json:"runcmd"`
+	}{}
+	for _, name := range sortedKeys(s.Files) {
+		config.WriteFiles = append(config.WriteFiles, file{
+			path.Join(guestDir, name), "0600", "b64", base64.StdEncoding.EncodeToString(s.Files[name]),
+		})
+	}
+	command := []string{"systemd-run", "--no-block", "--unit=nodesmith-report", "--property=StandardOutput=journal+console"}
+	for _, name := range sortedKeys(s.Env) {
+		command = append(command, "--setenv="+name+"="+s.Env[name])
+	}
+	config.RunCmd = append(config.RunCmd, append(command, "/bin/sh", path.Join(guestDir, s.Name)))
+
+	var userData bytes.Buffer
+	userData.WriteString("#cloud-config\n") // YAML, of which JSON is a part
+	if err := json.NewEncoder(&userData).Encode(config); err != nil {
+		return nil, fmt.Errorf("write the user-data of %s: %w", s.Name, err)
+	}
+	return &Seed{UserData: userData.Bytes()}, nil
+}
+
+// RunOptions describe one boot with a script. Its Seed is overwritten.
+type RunOptions struct {
+	Options
+	// Deadline bounds the boot and its report. Default: the accelerator's.
+	Deadline time.Duration
+	// Notify, if not nil, gets a line for a person whenever something happens.
+	Notify func(line string)
+}
+
+// Run boots a machine with script in its seed, waits for its report and kills
+// it. A check that failed is no error; the result's verdict says it. Errors are
+// those of Start and WaitReport, and then the result holds what came so far.
+func Run(ctx context.Context, options RunOptions, script Script) (BootResult, error) {
+	result := BootResult{Firmware: options.Firmware, Verdict: Fail}
+	notify := func(format string, args ...any) {
+		if options.Notify != nil {
+			options.Notify(fmt.Sprintf("%s: %s", options.Firmware, fmt.Sprintf(format, args...)))
+		}
+	}
+	fail := func(err error) (BootResult, error) {
+		result.Error = err.Error()
+		return result, err
+	}
+	why := "as asked"
+	if options.Accel == "" {
+		options.Accel, why = Accelerator(ctx)
+	}
+	if options.Deadline == 0 {
+		options.Deadline = options.Accel.Deadline()
+	}
+	result.Accelerator, result.AcceleratorReason = options.Accel, why
+	seed, err := script.Seed()
+	if err != nil {
+		return fail(err)
+	}
+	options.Seed = seed
+
+	notify("starting under %s (%s), at most %s", options.Accel, why, options.Deadline)
+	begin := time.Now()
+	m, err := Start(ctx, options.Options)
+	if err != nil {
+		return fail(err)
+	}
+	defer m.Close()
+	checks, err := m.WaitReport(ctx, options.Deadline, func(c Check) {
+		notify("%s %s: %s", c.Status, c.ID, c.Evidence)
+	})
+	result.Seconds = time.Since(begin).Round(100 * time.Millisecond).Seconds()
+	result.Checks = complete(checks, script.Checks)
+	if err != nil {
+		return fail(err)
+	}
+	result.Verdict = verdict(result.Checks)
+	return result, nil
+}

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Times what docs/benchmarks.md states, in one run, and prints it as a table.
+#
+#   scripts/bench.sh          nothing changed, one file changed, an empty engine
+#   BENCH_COLD=1 ...          also from nothing at all: no download, no compile cache
+#   BENCH_MMDEBSTRAP=1 ...    also mmdebstrap with the image's packages, for comparison
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+spec=examples/debian-12.yaml
+work=$(mktemp -d /var/tmp/nodesmith-bench.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+
+seconds() { # NAME COMMAND...: prints a row with the wall time of the command
+    local name=$1 start
+    shift
+    start=$EPOCHREALTIME
+    "$@" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; return 1; }
+    awk -v name="$name" -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "| %s | %.2f s |\n", name, b - a }'
+}
+
+build() { bin/nodesmith build -f "$spec" -o "$1" --progress plain "${@:2}"; }
+
+echo "| what | wall time |"
+echo "|---|---|"
+if [ -n "${BENCH_COLD:-}" ]; then
+    seconds "from nothing: empty caches, locked, downloaded, compiled" env XDG_CACHE_HOME="$work/cold" bin/nodesmith build -f "$spec" -o "$work/cold-out" --progress plain
+fi
+build "$work/out" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
+seconds "nothing changed" build "$work/out" --locked
+seconds "nothing changed, the file written anew" bash -c "rm '$work'/out/*.raw; bin/nodesmith build -f $spec -o '$work/out' --locked --progress plain"
+seconds "one user file changed" build "$work/out" --locked --set "spec.files=[{path: /etc/motd, content: $EPOCHREALTIME}]"
+
+# An engine that has built nothing, on downloads that are there.
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/nodesmith
+mkdir -p "$work/engine/nodesmith" "$work/lock"
+for part in downloads go inputs; do ln -s "$cache/$part" "$work/engine/nodesmith/$part"; done
+cp "$work"/out/*.lock.yaml "$work/lock/"
+if [ -n "${BENCH_COLD:-}" ]; then
+    seconds "empty engine, everything downloaded" env XDG_CACHE_HOME="$work/engine" bin/nodesmith build -f "$spec" -o "$work/lock" --locked --progress plain
+fi
+if [ -n "${BENCH_MMDEBSTRAP:-}" ]; then
+    packages=$(awk '/^os:/ { os = 1; next } /^[a-z]/ { os = 0 } os && $1 == "name:" { print $2 }' "$work"/out/*.lock.yaml | paste -sd,)
+    seconds "mmdebstrap, the same packages, to a directory (download included)" mmdebstrap --variant=essential --include="$packages" bookworm "$work/tree"
+fi

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# The checks that take seconds and need no network: formatting, go vet, shell.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+unformatted=$(gofmt -l api cmd internal test)
+if [ -n "$unformatted" ]; then
+    echo "not formatted (gofmt -w): $unformatted" >&2
+    exit 1
+fi
+go vet ./...
+mapfile -t scripts < <(git ls-files '*.sh' '.ci/run' '**/policy-rc.d')
+shellcheck "${scripts[@]}"

@@ -1,0 +1,310 @@
+// Package test holds the tests that span the whole program: they run
+// bin/nodesmith as a user would, on real archives, and boot what it built.
+package test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/testenv"
+	"nodesmith.dev/nodesmith/internal/vmtest"
+)
+
+const (
+	program = "../bin/nodesmith"
+	example = "../examples/debian-12.yaml"
+)
+
+// built is the folder with the example's image, which TestMain builds once.
+var built string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	if os.Geteuid() != 0 { // each test then says that it is skipped, or fails
+		return m.Run()
+	}
+	dir, err := os.MkdirTemp("", "nodesmith-test-")
+	if err != nil {
+		os.Stderr.WriteString(err.Error() + "\n")
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	built = dir
+	start := time.Now()
+	build := exec.Command(program, "build", "-f", example, "-o", built, "--progress", "plain")
+	build.Stdout, build.Stderr = os.Stdout, os.Stderr
+	if err := build.Run(); err != nil {
+		os.Stderr.WriteString("building the example: " + err.Error() + "\n")
+		return 1
+	}
+	os.Stderr.WriteString("built the example in " + time.Since(start).String() + "\n")
+	return m.Run()
+}
+
+// result is what one run of nodesmith did.
+type result struct {
+	out, err string
+	exit     int
+}
+
+// nodesmith runs the program.
+func nodesmith(t *testing.T, args ...string) result {
+	t.Helper()
+	testenv.NeedRoot(t)
+	var out, errOut bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err := cmd.Run()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return result{out.String(), errOut.String(), cmd.ProcessState.ExitCode()}
+}
+
+// must is nodesmith for what has to succeed.
+func must(t *testing.T, args ...string) result {
+	t.Helper()
+	r := nodesmith(t, args...)
+	if r.exit != 0 {
+		t.Fatalf("nodesmith %v: exit code %d\n%s", args, r.exit, r.err)
+	}
+	return r
+}
+
+// vertex matches the plain progress's line that names a step, and finished the
+// one that says how it ended.
+var (
+	vertex   = regexp.MustCompile(`(?m)^#(\d+) (?:\[[^]]*\] )?((?:bootstrap|tools|os|packages|kubernetes|node|qemu|container image base|unpack the Go toolchain)\b.*)$`)
+	finished = regexp.MustCompile(`(?m)^#(\d+) (CACHED|DONE)`)
+)
+
+// stepsRun lists the steps that ran, by the progress that a build printed.
+func stepsRun(progress string) []string {
+	cached := map[string]bool{}
+	for _, m := range finished.FindAllStringSubmatch(progress, -1) {
+		cached[m[1]] = cached[m[1]] || m[2] == "CACHED"
+	}
+	var ran []string
+	seen := map[string]bool{}
+	for _, m := range vertex.FindAllStringSubmatch(progress, -1) {
+		if !cached[m[1]] && !seen[m[1]] {
+			seen[m[1]] = true
+			ran = append(ran, m[2])
+		}
+	}
+	return ran
+}
+
+func TestBuildPutsTheImageAndItsLockIntoTheFolder(t *testing.T) {
+	testenv.NeedRoot(t)
+	entries, err := os.ReadDir(built)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if got, want := strings.Join(names, " "), "debian-12-qemu.raw debian-12.lock.yaml"; got != want {
+		t.Errorf("the folder holds %q, want %q", got, want)
+	}
+	info, err := os.Stat(filepath.Join(built, "debian-12-qemu.raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := info.Sys().(*syscall.Stat_t).Blocks * 512
+	if info.Size() != 8<<30 || stored > 4<<30 || info.Mode() != 0o644 {
+		t.Errorf("image: %d bytes, %d stored, mode %v; want 8 GiB, sparse, 0644", info.Size(), stored, info.Mode())
+	}
+}
+
+func TestTheLockNamesNoMirror(t *testing.T) {
+	testenv.NeedRoot(t)
+	lock, err := os.ReadFile(filepath.Join(built, "debian-12.lock.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`https?://[^/\s]+`).FindAllString(string(lock), -1) {
+		if m != "http://deb.debian.org" {
+			t.Fatalf("the lock names %s", m)
+		}
+	}
+}
+
+func TestASecondBuildRunsNoStepAndLeavesTheFileAlone(t *testing.T) {
+	testenv.NeedRoot(t)
+	image := filepath.Join(built, "debian-12-qemu.raw")
+	before, err := os.Stat(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := must(t, "build", "-f", example, "-o", built, "--locked", "--progress", "plain")
+	if strings.TrimSpace(r.out) != image {
+		t.Errorf("stdout is %q, want the image's path", r.out)
+	}
+	if ran := stepsRun(r.err); len(ran) > 0 {
+		t.Errorf("steps ran: %q", ran)
+	}
+	after, err := os.Stat(image)
+	if err != nil || !os.SameFile(before, after) || !before.ModTime().Equal(after.ModTime()) {
+		t.Errorf("the file was written again (%v)", err)
+	}
+}
+
+func TestAUsersFileChangesTheNodeAndNothingBelow(t *testing.T) {
+	dir := t.TempDir()
+	lock, err := os.ReadFile(filepath.Join(built, "debian-12.lock.yaml"))
+	if err != nil {
+		testenv.NeedRoot(t)
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "debian-12.lock.yaml"), lock, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := must(t, "build", "-f", example, "-o", dir, "--locked", "--progress", "plain",
+		"--set", "spec.files=[{path: /etc/motd, content: "+t.Name()+time.Now().String()+"}]")
+	if got, want := strings.Join(stepsRun(r.err), ", "), "node: configure, qemu: assemble disk"; got != want {
+		t.Errorf("steps that ran: %s; want %s", got, want)
+	}
+}
+
+func TestLockedNeedsALockThatFits(t *testing.T) {
+	dir := t.TempDir()
+	if r := nodesmith(t, "build", "-f", example, "-o", dir, "--locked"); r.exit != fault.BadSpec.ExitCode() || !strings.Contains(r.err, "run nodesmith lock first") {
+		t.Errorf("without a lock: exit code %d\n%s", r.exit, r.err)
+	}
+	r := nodesmith(t, "build", "-f", example, "-o", built, "--locked", "--set", "spec.packages=[jq]")
+	if r.exit != fault.BadSpec.ExitCode() || !strings.Contains(r.err, "made for other inputs") {
+		t.Errorf("with a stale lock: exit code %d\n%s", r.exit, r.err)
+	}
+}
+
+func TestCtrlCEndsABuildAndLeavesNothing(t *testing.T) {
+	testenv.NeedRoot(t)
+	cache, dir := t.TempDir(), t.TempDir()
+	user, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// An engine of its own, so that there is something to interrupt, on the
+	// downloads that are there.
+	if err := os.Mkdir(filepath.Join(cache, "nodesmith"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, shared := range []string{"downloads", "go", "inputs"} {
+		if err := os.Symlink(filepath.Join(user, "nodesmith", shared), filepath.Join(cache, "nodesmith", shared)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lock, err := os.ReadFile(filepath.Join(built, "debian-12.lock.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "debian-12.lock.yaml"), lock, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, marker := range []string{"input: ", "os: configure", "kubernetes: compile kubernetes"} {
+		t.Run(marker, func(t *testing.T) { interruptAt(t, marker, cache, dir) })
+	}
+}
+
+// interruptAt starts a build, sends SIGINT when its progress shows marker, and
+// checks what is left.
+func interruptAt(t *testing.T, marker, cache, dir string) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, "build", "-f", example, "-o", dir, "--locked", "--progress", "plain")
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache)
+	watch := &trigger{marker: marker, fire: func() { _ = cmd.Process.Signal(os.Interrupt) }}
+	cmd.Stderr = watch
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	err := cmd.Wait()
+	if cmd.ProcessState.ExitCode() != fault.Interrupted.ExitCode() || !watch.fired {
+		t.Fatalf("%v; marker seen: %v\n%s", err, watch.fired, watch.seen.String())
+	}
+	t.Logf("ended %s after Ctrl-C", time.Since(watch.at).Round(time.Millisecond))
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("the output folder holds %v (%v), want the lock alone", entries, err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || bytes.Contains(mounts, []byte(cache)) {
+		t.Errorf("something below %s is still mounted (%v)", cache, err)
+	}
+	if out, err := exec.Command("pgrep", "-af", cache).Output(); err == nil {
+		t.Errorf("still running: %s", out)
+	}
+}
+
+// trigger calls fire once, when marker has been written to it.
+type trigger struct {
+	marker string
+	fire   func()
+	seen   bytes.Buffer
+	fired  bool
+	at     time.Time
+}
+
+func (w *trigger) Write(p []byte) (int, error) {
+	w.seen.Write(p)
+	if !w.fired && bytes.Contains(w.seen.Bytes(), []byte(w.marker)) {
+		w.fired, w.at = true, time.Now()
+		w.fire()
+	}
+	return len(p), nil
+}
+
+func TestTheImageBootsOnBIOSAndUEFI(t *testing.T) {
+	testenv.NeedRoot(t)
+	testenv.Need(t, "qemu-system-x86_64", "qemu-img")
+	r := nodesmith(t, "verify", filepath.Join(built, "debian-12-qemu.raw"), "--level", "boot", "--json")
+	var report vmtest.Report
+	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
+		t.Fatalf("%v\n%s\n%s", err, r.out, r.err)
+	}
+	if len(report.Boots) != 2 {
+		t.Errorf("%d boots, want 2", len(report.Boots))
+	}
+	for _, boot := range report.Boots {
+		t.Logf("%s on %s: %s in %.0f s, %d checks", boot.Firmware, boot.Accelerator, boot.Verdict, boot.Seconds, len(boot.Checks))
+		for _, check := range boot.Checks {
+			if check.Status != vmtest.Pass {
+				t.Errorf("%s: %s: %s", boot.Firmware, check.ID, check.Evidence)
+			}
+		}
+	}
+	if r.exit != 0 {
+		t.Errorf("exit code %d\n%s", r.exit, r.err)
+	}
+}
+
+func TestKubeadmInitFormsAControlPlaneWithoutANetwork(t *testing.T) {
+	testenv.NeedRoot(t)
+	testenv.Need(t, "qemu-system-x86_64", "qemu-img")
+	result, err := vmtest.Run(t.Context(), vmtest.RunOptions{
+		Options: vmtest.Options{
+			Disk: filepath.Join(built, "debian-12-qemu.raw"), Firmware: vmtest.BIOS, CPUs: 2, MemoryMiB: 3072, Growth: 2 << 30,
+		},
+		Deadline: 25 * time.Minute,
+		Notify:   func(line string) { t.Log(line) },
+	}, vmtest.KubeadmInit())
+	for _, check := range result.Checks {
+		t.Logf("%s %s: %s", check.Status, check.ID, check.Evidence)
+	}
+	if err != nil || result.Verdict != vmtest.Pass {
+		t.Errorf("verdict %s: %v", result.Verdict, err)
+	}
+}
