@@ -26,6 +26,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
+	"github.com/google/renameio/v2"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
@@ -128,7 +129,7 @@ func (s *Store) Lazy(ctx context.Context, name, key string, list func() ([]File,
 		if manifest, err = s.write(ctx, files); err != nil {
 			return llb.State{}, fmt.Errorf("input %q: %w", name, err)
 		}
-		if err := writeRecord(record, manifest); err != nil {
+		if err := renameio.WriteFile(record, []byte(manifest), 0o644); err != nil {
 			return llb.State{}, fmt.Errorf("input %q: %w", name, err)
 		}
 	}
@@ -160,21 +161,6 @@ func (s *Store) recorded(ctx context.Context, record string) (digest.Digest, err
 		}
 	}
 	return manifest, nil
-}
-
-func writeRecord(path string, manifest digest.Digest) error {
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".record-*")
-	if err != nil {
-		return err
-	}
-	_, err = temporary.WriteString(manifest.String())
-	if err = errors.Join(err, temporary.Close()); err == nil {
-		err = os.Rename(temporary.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(temporary.Name())
-	}
-	return err
 }
 
 func (s *Store) write(ctx context.Context, files []File) (digest.Digest, error) {
@@ -210,9 +196,12 @@ func (s *Store) writeLayer(ctx context.Context, files []File) (ocispecs.Descript
 	sort.Slice(files, func(i, j int) bool { return files[i].Name < files[j].Name })
 	return s.writeBlob(ctx, ocispecs.MediaTypeImageLayer, func(w io.Writer) error {
 		archive := tar.NewWriter(w)
-		for _, f := range files {
+		for i, f := range files {
 			if err := ctx.Err(); err != nil {
 				return err
+			}
+			if i > 0 && f.Name == files[i-1].Name {
+				return fmt.Errorf("two files are named %s", f.Name)
 			}
 			if err := addFile(archive, f); err != nil {
 				return fmt.Errorf("%s: %w", f.Name, err)

@@ -3,6 +3,7 @@ package deb
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -48,6 +49,10 @@ func DataTar(ctx context.Context, archive io.Reader) (io.ReadCloser, error) {
 	}
 }
 
+// errTruncated is not io.ErrUnexpectedEOF, which zstd takes for a clean end
+// where a frame might begin.
+var errTruncated = errors.New(".deb archive: data.tar is truncated")
+
 // member reads one member of an ar archive. An archive that ends inside of it is
 // an error: a tar that was not compressed has no other sign of its end missing.
 type member struct {
@@ -62,7 +67,7 @@ func (m *member) Read(b []byte) (int, error) {
 	n, err := m.archive.Read(b[:min(int64(len(b)), m.left)])
 	m.left -= int64(n)
 	if err == io.EOF && m.left > 0 {
-		err = io.ErrUnexpectedEOF
+		err = errTruncated
 	}
 	return n, err
 }

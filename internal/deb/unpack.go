@@ -61,8 +61,8 @@ func unpackEntry(root *os.Root, name string, header *tar.Header, content io.Read
 	if header.Typeflag == tar.TypeDir {
 		return unpackDir(root, name, header)
 	}
-	if header.Typeflag == tar.TypeSymlink && isLink(root, name, header.Linkname) {
-		return nil // untouched, since another package may be following it right now
+	if header.Typeflag == tar.TypeSymlink && stays(root, name, header.Linkname) {
+		return nil
 	}
 	if err := makeRoom(root, name); err != nil {
 		return err
@@ -115,10 +115,15 @@ func unpackDir(root *os.Root, name string, header *tar.Header) error {
 	return root.Chmod(name, header.FileInfo().Mode())
 }
 
-// isLink says whether name is a symbolic link to target already.
-func isLink(root *os.Root, name, target string) bool {
-	have, err := root.Readlink(name)
-	return err == nil && have == target
+// stays says whether what is at name outlasts a symbolic link to target: the
+// same link, which another package may be following right now, or a directory,
+// as with dpkg.
+func stays(root *os.Root, name, target string) bool {
+	if have, err := root.Readlink(name); err == nil {
+		return have == target
+	}
+	info, err := root.Lstat(name)
+	return err == nil && info.IsDir()
 }
 
 // makeRoom makes name's parents and removes a file or link that is at name.

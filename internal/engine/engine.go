@@ -139,7 +139,7 @@ func (e *Engine) watched(ctx context.Context, title string, solve func(context.C
 		return fault.New(fault.Interrupted, "run the same command again: it goes on where it stopped", "%s: %w", title, context.Cause(ctx))
 	}
 	if step, output := tail.failed(); step != "" {
-		err := fault.NoSpaceOr(fmt.Errorf("%s: step %q: %w\n%s", title, step, rootCause(failure), output))
+		err := fault.NoSpaceOr(fmt.Errorf("%s: step %q: %w%s", title, step, rootCause(failure), output))
 		if fault.KindOf(err) == fault.NoSpace {
 			return err
 		}

@@ -2,34 +2,40 @@ package engine
 
 import (
 	"strings"
-	"sync"
 
 	"github.com/moby/buildkit/client"
 	"github.com/opencontainers/go-digest"
 )
 
-// tailLines is how much of a failed step's output goes into its error.
-const tailLines = 25
+// tailLines is how much of each of a failed step's two streams goes into its error.
+const tailLines = 15
 
-// tail keeps the last lines of every running step's output.
+// Streams of a step's output, as client.VertexLog numbers them.
+const (
+	stdout = 1
+	stderr = 2
+)
+
+// tail keeps the last lines of every running step's output. The streams are
+// kept apart because they arrive out of order: the reason, on stderr, must not
+// be pushed out by progress on stdout.
 type tail struct {
-	mu    sync.Mutex
-	lines map[digest.Digest][]string
+	lines map[digest.Digest]map[int][]string
 	name  string
 	step  digest.Digest
 }
 
-func newTail() *tail { return &tail{lines: map[digest.Digest][]string{}} }
+func newTail() *tail { return &tail{lines: map[digest.Digest]map[int][]string{}} }
 
 func (t *tail) add(event *client.SolveStatus) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	for _, log := range event.Logs {
-		lines := append(t.lines[log.Vertex], strings.Split(strings.TrimRight(string(log.Data), "\n"), "\n")...)
-		if len(lines) > tailLines {
-			lines = lines[len(lines)-tailLines:]
+		streams := t.lines[log.Vertex]
+		if streams == nil {
+			streams = map[int][]string{}
+			t.lines[log.Vertex] = streams
 		}
-		t.lines[log.Vertex] = lines
+		lines := append(streams[log.Stream], strings.Split(strings.TrimRight(string(log.Data), "\n"), "\n")...)
+		streams[log.Stream] = lines[max(0, len(lines)-tailLines):]
 	}
 	for _, vertex := range event.Vertexes {
 		switch {
@@ -41,12 +47,12 @@ func (t *tail) add(event *client.SolveStatus) {
 	}
 }
 
-// failed returns the first failed step's name and its last lines.
+// failed returns the first failed step's name and its last lines, indented.
 func (t *tail) failed() (name, output string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.name == "" {
-		return "", ""
+	for _, stream := range []int{stdout, stderr} {
+		for _, line := range t.lines[t.step][stream] {
+			output += "\n  " + line
+		}
 	}
-	return t.name, "  " + strings.Join(t.lines[t.step], "\n  ")
+	return t.name, output
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/google/renameio/v2"
 	"golang.org/x/sync/errgroup"
 
 	"nodesmith.dev/nodesmith/internal/fault"
@@ -216,24 +217,19 @@ func (b *body) Close() error {
 }
 
 // download writes url to path if it holds what file names.
-func (c *Cache) download(ctx context.Context, url string, file File, path string) (err error) {
+func (c *Cache) download(ctx context.Context, url string, file File, path string) error {
 	body, err := c.open(ctx, url)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".download-*")
+	pending, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o644))
 	if err != nil {
 		return backoff.Permanent(err)
 	}
-	defer func() {
-		if err != nil {
-			_ = temporary.Close()
-			_ = os.Remove(temporary.Name())
-		}
-	}()
+	defer pending.Cleanup() // does nothing once the file has its name
 	hash := sha256.New()
-	n, err := io.Copy(io.MultiWriter(temporary, hash), io.LimitReader(body, file.Size+1))
+	n, err := io.Copy(io.MultiWriter(pending, hash), io.LimitReader(body, file.Size+1))
 	if err != nil {
 		return fmt.Errorf("%s: after %d of %d bytes: %w", url, n, file.Size, err)
 	}
@@ -241,11 +237,5 @@ func (c *Cache) download(ctx context.Context, url string, file File, path string
 		return fault.New(fault.Unverifiable, "the mirror is broken, out of date or hostile: use another, or lock again",
 			"%s: SHA-256 is %s (%d bytes), the lock says %s (%d bytes)", url, got, n, file.SHA256, file.Size)
 	}
-	if err := temporary.Chmod(0o644); err != nil {
-		return err
-	}
-	if err := temporary.Close(); err != nil {
-		return err
-	}
-	return os.Rename(temporary.Name(), path)
+	return pending.CloseAtomicallyReplace()
 }

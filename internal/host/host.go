@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,21 +141,33 @@ const (
 	securityArchive = "http://deb.debian.org/debian-security"
 )
 
+// source is one entry of apt's sources.
+type source struct{ uri, suites, components, signedBy string }
+
+// archive returns which archive of Debian's the source is a mirror of, or "".
+// Others keep their packages for Debian under /debian, too: they have their own
+// components or their own key.
+func (s source) archive() string {
+	if !strings.HasPrefix(s.uri, "http") || !slices.Contains(strings.Fields(s.components), "main") ||
+		s.signedBy != "" && !strings.Contains(s.signedBy, "debian-archive") {
+		return ""
+	}
+	switch uri := strings.TrimSuffix(s.uri, "/"); {
+	case strings.HasSuffix(uri, "/debian-security"):
+		return securityArchive
+	case strings.HasSuffix(uri, "/debian") && !strings.Contains(s.suites, "-security"):
+		return debianArchive
+	}
+	return ""
+}
+
 // aptMirrors maps Debian's archives to what the machine's own apt uses for
-// them. Whatever it serves, signatures decide.
+// them, as configured in etc. Whatever it serves, signatures decide.
 func aptMirrors(etc string) map[string][]string {
 	mirrors := map[string][]string{}
-	add := func(uri, suite string) {
-		uri = strings.TrimSuffix(uri, "/")
-		archive := ""
-		switch {
-		case strings.HasSuffix(uri, "/debian-security"):
-			archive = securityArchive
-		case strings.HasSuffix(uri, "/debian") && !strings.Contains(suite, "-security"):
-			archive = debianArchive
-		}
-		if archive != "" && strings.HasPrefix(uri, "http") && len(mirrors[archive]) == 0 {
-			mirrors[archive] = []string{uri}
+	add := func(s source) {
+		if archive := s.archive(); archive != "" && len(mirrors[archive]) == 0 {
+			mirrors[archive] = []string{strings.TrimSuffix(s.uri, "/")}
 		}
 	}
 	lists, _ := filepath.Glob(filepath.Join(etc, "sources.list.d", "*.list"))
@@ -173,8 +186,11 @@ func aptMirrors(etc string) map[string][]string {
 		}
 		// A file that apt would refuse names no mirror.
 		_ = deb.Stanzas(bytes.NewReader(data), func(s deb.Stanza) (bool, error) {
+			if !slices.Contains(strings.Fields(s["Types"]), "deb") || slices.Contains(disabled, strings.ToLower(s["Enabled"])) {
+				return true, nil
+			}
 			for uri := range strings.FieldsSeq(s["URIs"]) {
-				add(uri, s["Suites"])
+				add(source{uri: uri, suites: s["Suites"], components: s["Components"], signedBy: s["Signed-By"]})
 			}
 			return true, nil
 		})
@@ -182,17 +198,32 @@ func aptMirrors(etc string) map[string][]string {
 	return mirrors
 }
 
+// disabled are the values with which apt turns a stanza off (apt's StringToBool).
+var disabled = []string{"no", "false", "without", "off", "disable", "0"}
+
 // readList reads the one-line format of sources.list(5):
 // deb [options] URI suite components.
-func readList(data []byte, add func(uri, suite string)) {
+func readList(data []byte, add func(source)) {
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	for lines.Scan() {
-		line := lines.Text()
-		if _, rest, ok := strings.Cut(line, "]"); ok && strings.Contains(line, "[") {
-			line = "deb " + rest
+		line, _, _ := strings.Cut(lines.Text(), "#")
+		words := strings.Fields(line)
+		if len(words) == 0 || words[0] != "deb" {
+			continue
 		}
-		if words := strings.Fields(line); len(words) >= 3 && words[0] == "deb" {
-			add(words[1], words[2])
+		words = words[1:]
+		var signedBy string
+		if len(words) > 0 && strings.HasPrefix(words[0], "[") {
+			options, rest, _ := strings.Cut(strings.Join(words, " ")[1:], "]")
+			for option := range strings.FieldsSeq(options) {
+				if value, ok := strings.CutPrefix(option, "signed-by="); ok {
+					signedBy = value
+				}
+			}
+			words = strings.Fields(rest)
+		}
+		if len(words) >= 3 {
+			add(source{uri: words[0], suites: words[1], components: strings.Join(words[2:], " "), signedBy: signedBy})
 		}
 	}
 }

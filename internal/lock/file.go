@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
+	"github.com/google/renameio/v2"
 	"sigs.k8s.io/yaml"
 
 	"nodesmith.dev/nodesmith/internal/fault"
@@ -77,17 +77,7 @@ func (l *Lock) Write(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".lock-*")
-	if err != nil {
-		return err
-	}
-	_, err = temporary.Write(data)
-	err = errors.Join(err, temporary.Chmod(0o644), temporary.Sync(), temporary.Close())
-	if err == nil {
-		err = os.Rename(temporary.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(temporary.Name())
+	if err := renameio.WriteFile(path, data, 0o644); err != nil {
 		return fault.NoSpaceOr(fmt.Errorf("writing %s: %w", path, err))
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/signal"
@@ -37,6 +38,9 @@ func Of[Config any](run func(context.Context, Config, time.Time) error) Verb {
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(&config); err != nil {
 			return fault.New(fault.BadSpec, "", "configuration: %w", err)
+		}
+		if _, err := decoder.Token(); err != io.EOF {
+			return fault.New(fault.BadSpec, "", "configuration: something follows it")
 		}
 		return run(ctx, config, epoch)
 	}

@@ -41,6 +41,7 @@ var kubeadmChecks = []CheckInfo{
 	{"apiserver.ready", "the API server answers /readyz"},
 	{"control-plane.running", "etcd, API server, controller manager and scheduler run as static pods"},
 	{"node.registered", "the node is registered as a control plane"},
+	{"kube-proxy.rules", "kube-proxy runs and wrote the rules of the API server's service"},
 }
 
 // defaultGrowth is how much larger a machine's disk is than the image, in

@@ -17,6 +17,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	"github.com/google/renameio/v2"
 	"github.com/klauspost/compress/gzip"
 
 	"nodesmith.dev/nodesmith/internal/deb"
@@ -167,7 +168,7 @@ func (s *suite) index(ctx context.Context, cache *fetch.Cache, component, archit
 }
 
 // unpackIndex decompresses from into path and checks it against want.
-func unpackIndex(ctx context.Context, from, suffix string, want fetch.File, path string) (err error) {
+func unpackIndex(ctx context.Context, from, suffix string, want fetch.File, path string) error {
 	packed, err := os.Open(from)
 	if err != nil {
 		return err
@@ -186,26 +187,18 @@ func unpackIndex(ctx context.Context, from, suffix string, want fetch.File, path
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	to, err := os.CreateTemp(filepath.Dir(path), ".index-*")
+	pending, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o644))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = to.Close()
-			_ = os.Remove(to.Name())
-		}
-	}()
+	defer pending.Cleanup() // does nothing once the file has its name
 	hash := sha256.New()
-	n, err := io.Copy(io.MultiWriter(to, hash), io.LimitReader(plain, want.Size+1))
+	n, err := io.Copy(io.MultiWriter(pending, hash), io.LimitReader(plain, want.Size+1))
 	if err != nil {
 		return fault.NoSpaceOr(fmt.Errorf("unpacking %s: %w", from, err))
 	}
 	if hex.EncodeToString(hash.Sum(nil)) != want.SHA256 {
 		return fault.New(fault.Unverifiable, "", "package index: %d bytes unpacked from %s do not have the SHA-256 %s that the signed Release names", n, from, want.SHA256)
 	}
-	if err := to.Close(); err != nil {
-		return err
-	}
-	return os.Rename(to.Name(), path)
+	return pending.CloseAtomicallyReplace()
 }

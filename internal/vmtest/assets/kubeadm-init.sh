@@ -54,6 +54,10 @@ node_registered() {
 	[ -n "$nodes" ]
 }
 
+# kube-proxy runs from its own image, with that image's iptables: its rules for
+# the API server's service are what shows that it works.
+service_rules() { iptables --table nat --list-rules KUBE-SERVICES | grep 'default/kubernetes:https'; }
+
 # The console shows kubeadm's progress, so that the error of a hang does, too.
 : >"$log"
 tail -f "$log" >/dev/console &
@@ -64,4 +68,5 @@ check kubeadm.init kubeadm_init
 check apiserver.ready retry 300 ready
 check control-plane.running retry 300 static_pods_running
 check node.registered retry 120 node_registered
+check kube-proxy.rules retry 300 service_rules
 kill "$progress"

@@ -112,18 +112,18 @@ func (d *dpkg) run(ctx context.Context, action ...string) error {
 		}
 		args = append(args, a)
 	}
-	return run(ctx, "dpkg", args...)
+	// INITRD=No: the kernel's hook leaves the initramfs to initramfs() below.
+	return run(ctx, []string{"INITRD=No"}, "dpkg", args...)
 }
 
 // run runs a program of the tree as package scripts expect to be run.
-func run(ctx context.Context, name string, args ...string) error {
+func run(ctx context.Context, env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(),
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "HOME=/root",
 		"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true",
-		// The kernel's hook leaves the initramfs to initramfs() below.
-		"INITRD=No",
 	)
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s %s: %w", name, strings.Join(firstFew(args), " "), err)
@@ -165,11 +165,11 @@ func initramfs(ctx context.Context, before []string) error {
 			continue
 		}
 		version := strings.TrimPrefix(filepath.Base(kernel), "vmlinuz-")
-		if err := run(ctx, "update-initramfs", "-c", "-k", version); err != nil {
+		if err := run(ctx, nil, "update-initramfs", "-c", "-k", version); err != nil {
 			return err
 		}
 		// The links /vmlinuz and /initrd.img, which the boot loader follows.
-		if err := run(ctx, "linux-update-symlinks", "install", version, kernel); err != nil {
+		if err := run(ctx, nil, "linux-update-symlinks", "install", version, kernel); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,348 @@
+package packages
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/klauspost/compress/gzip"
+
+	"nodesmith.dev/nodesmith/internal/distro"
+	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/fetch"
+	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/source/packages/step"
+	"nodesmith.dev/nodesmith/internal/testenv"
+)
+
+// publisher is an archive's URL as locks name it; the test's server is its mirror.
+const publisher = "http://publisher.invalid/debian"
+
+// entry is a package of the test's archive: its content stands for a .deb.
+type entry struct{ name, version, fields string }
+
+func (e entry) content() string { return "the .deb of " + e.name + " " + e.version }
+
+func (e entry) stanza() string {
+	return fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: amd64\nFilename: pool/%s_%s.deb\nSize: %d\nSHA256: %s\n%s\n",
+		e.name, e.version, e.name, e.version, len(e.content()), digestOf(e.content()), e.fields)
+}
+
+// main and security are the packages of two suites.
+var (
+	main = []entry{
+		{"apt", "2.6.1", "Depends: libc6, libapt\n"},
+		{"libapt", "2.6.1", "Depends: libc6\n"},
+		{"dpkg", "1.21", "Essential: yes\nPre-Depends: libc6, tar\n"},
+		{"tar", "1.34", "Essential: yes\nPre-Depends: libc6\n"},
+		{"libc6", "2.36-9", ""},
+		{"xz-utils", "5.4.1", "Depends: libc6\n"},
+		{"emacs", "1:28.2+1", "Depends: libc6\n"},
+	}
+	security = []entry{
+		{"tar", "1.34+deb12u1", "Essential: yes\nPre-Depends: libc6\n"},
+		{"emacs", "1:28.2+1", "Depends: libc6\n"}, // the same in both
+	}
+)
+
+// archive is a mirror of signed suites.
+type archive struct {
+	t     *testing.T
+	mutex sync.Mutex
+	files map[string]string
+	asked []string
+}
+
+func (a *archive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a.mutex.Lock()
+	data, ok := a.files[r.URL.Path]
+	a.asked = append(a.asked, r.URL.Path)
+	a.mutex.Unlock()
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	_, _ = io.WriteString(w, data)
+}
+
+// suite publishes a suite's packages in one compression, signed by key.
+func (a *archive) suite(suite, compression string, key *openpgp.Entity, entries []entry) {
+	a.t.Helper()
+	var plain strings.Builder
+	for _, e := range entries {
+		plain.WriteString(e.stanza())
+		a.files["/pool/"+e.name+"_"+e.version+".deb"] = e.content()
+	}
+	packed := compress(a.t, plain.String(), compression)
+	a.files["/dists/"+suite+"/main/binary-amd64/by-hash/SHA256/"+digestOf(packed)] = packed
+	a.files["/dists/"+suite+"/InRelease"] = string(sign(a.t, releaseText("Codename", suite, "SHA256", fmt.Sprintf(
+		"\n %s %d main/binary-amd64/Packages\n %s %d main/binary-amd64/Packages%s",
+		digestOf(plain.String()), plain.Len(), digestOf(packed), len(packed), compression)), key))
+}
+
+func compress(t *testing.T, text, suffix string) string {
+	t.Helper()
+	var packed bytes.Buffer
+	switch suffix {
+	case ".gz":
+		z := gzip.NewWriter(&packed)
+		_, _ = io.WriteString(z, text)
+		_ = z.Close()
+	case ".xz":
+		testenv.Need(t, "xz")
+		cmd := exec.Command("xz", "--stdout")
+		cmd.Stdin, cmd.Stdout = strings.NewReader(text), &packed
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return packed.String()
+}
+
+// serve returns an archive with both suites, a cache in front of it and the
+// release that names them.
+func serve(t *testing.T) (*archive, *fetch.Cache, distro.Release) {
+	t.Helper()
+	key := newKey(t, "archive", 0)
+	a := &archive{t: t, files: map[string]string{}}
+	a.suite("bookworm", ".gz", key, main)
+	a.suite("bookworm-security", ".xz", key, security)
+	server := httptest.NewServer(a)
+	t.Cleanup(server.Close)
+	release := distro.Release{
+		Distro: "debian", Version: "12", Architecture: "amd64", Keyring: armored(t, key),
+		Archives: []distro.Archive{
+			{URL: publisher, Suite: "bookworm", Components: []string{"main"}},
+			{URL: publisher, Suite: "bookworm-security", Components: []string{"main"}},
+		},
+	}
+	return a, fetch.New(t.TempDir(), map[string][]string{publisher: {server.URL}}), release
+}
+
+func take(t *testing.T) (*Snapshot, *archive, *fetch.Cache) {
+	t.Helper()
+	a, cache, release := serve(t)
+	snapshot, err := Take(t.Context(), cache, release, today)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return snapshot, a, cache
+}
+
+func names(set []lock.Package) []string {
+	var all []string
+	for _, p := range set {
+		all = append(all, p.Name+" "+p.Version)
+	}
+	return all
+}
+
+func TestTakeReadsEverySuite(t *testing.T) {
+	snapshot, a, cache := take(t)
+	if len(snapshot.Archives) != 2 || snapshot.Archives[0].Suite != "bookworm" || snapshot.Archives[1].Suite != "bookworm-security" {
+		t.Errorf("archives %+v", snapshot.Archives)
+	}
+	for _, locked := range snapshot.Archives {
+		if locked.URL != publisher || locked.Release != digestOf(a.files["/dists/"+locked.Suite+"/InRelease"]) {
+			t.Errorf("archive %+v is not what the publisher signed", locked)
+		}
+	}
+	if got, want := snapshot.Essential(), []string{"dpkg", "tar"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("essential %q, want %q", got, want)
+	}
+	// Only what is signed anew is asked for again.
+	a.asked = nil
+	if _, err := Take(t.Context(), cache, snapshot.Release, today); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"/dists/bookworm/InRelease", "/dists/bookworm-security/InRelease"}; !reflect.DeepEqual(a.asked, want) {
+		t.Errorf("asked for %q, want %q", a.asked, want)
+	}
+}
+
+func TestTakeRefuses(t *testing.T) {
+	stranger := newKey(t, "stranger", 0)
+	tests := map[string]struct {
+		spoil func(*archive, *distro.Release)
+		kind  fault.Kind
+		want  string
+	}{
+		"a suite signed by a stranger": {func(a *archive, _ *distro.Release) { a.suite("bookworm", ".gz", stranger, main) }, fault.Unverifiable, "signature does not hold"},
+		"a suite that is not there":    {func(a *archive, _ *distro.Release) { delete(a.files, "/dists/bookworm-security/InRelease") }, fault.Network, "404"},
+		"a component that is not":      {func(_ *archive, r *distro.Release) { r.Archives[0].Components = []string{"contrib"} }, fault.Unverifiable, "has no contrib/binary-amd64/Packages"},
+		"an index that changed": {func(a *archive, _ *distro.Release) {
+			for path := range a.files {
+				if strings.Contains(path, "by-hash") {
+					a.files[path] = compress(a.t, "Package: evil\n", ".gz")
+				}
+			}
+		}, fault.Unverifiable, "the lock says"},
+		"a keyring without a key": {func(_ *archive, r *distro.Release) { r.Keyring = nil }, fault.Unverifiable, "keyring of debian 12"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, cache, release := serve(t)
+			test.spoil(a, &release)
+			_, err := Take(t.Context(), cache, release, today)
+			if err == nil || fault.KindOf(err) != test.kind || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v error %v, want %v with %q", fault.KindOf(err), err, test.kind, test.want)
+			}
+		})
+	}
+}
+
+func TestBootstrapHasWhatAptNeeds(t *testing.T) {
+	snapshot, _, _ := take(t)
+	bootstrap, err := snapshot.Bootstrap()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := names(bootstrap)
+	slices.Sort(got)
+	if want := []string{"apt 2.6.1", "dpkg 1.21", "libapt 2.6.1", "libc6 2.36-9", "tar 1.34+deb12u1", "xz-utils 5.4.1"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("bootstrap %q, want %q", got, want)
+	}
+	for _, p := range bootstrap {
+		if p.URL != publisher+"/pool/"+p.Name+"_"+p.Version+".deb" || len(p.SHA256) != 64 || p.Size == 0 {
+			t.Errorf("package %+v is not locked", p)
+		}
+	}
+}
+
+func TestQuestionHoldsTheVerifiedIndices(t *testing.T) {
+	snapshot, a, _ := take(t)
+	question, files := snapshot.Question(step.Set{Name: "os", Install: []string{"apt"}})
+	want := step.SolveConfig{
+		Architecture: "amd64",
+		Sources: []step.Source{
+			{Dir: "0", Suite: "bookworm", Components: []string{"main"}},
+			{Dir: "1", Suite: "bookworm-security", Components: []string{"main"}},
+		},
+		Sets: []step.Set{{Name: "os", Install: []string{"apt"}}},
+	}
+	if !reflect.DeepEqual(question, want) {
+		t.Errorf("question %+v, want %+v", question, want)
+	}
+	var got []string
+	for _, f := range files {
+		got = append(got, f.Name)
+		data := f.Data
+		if f.Path != "" {
+			var err error
+			if data, err = os.ReadFile(f.Path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if strings.HasSuffix(f.Name, "InRelease") != bytes.HasPrefix(data, []byte(signedMessage)) || strings.HasSuffix(f.Name, "Packages") != bytes.HasPrefix(data, []byte("Package: ")) {
+			t.Errorf("%s begins with %.40q", f.Name, data)
+		}
+	}
+	if want := []string{
+		"0/dists/bookworm/InRelease", "0/dists/bookworm/main/binary-amd64/Packages",
+		"1/dists/bookworm-security/InRelease", "1/dists/bookworm-security/main/binary-amd64/Packages",
+	}; !reflect.DeepEqual(got, want) {
+		t.Errorf("files %q, want %q", got, want)
+	}
+	if string(files[0].Data) != a.files["/dists/bookworm/InRelease"] {
+		t.Error("InRelease is not the signed file")
+	}
+}
+
+func TestResolveLocksAptsAnswer(t *testing.T) {
+	snapshot, _, _ := take(t)
+	set, err := snapshot.Resolve([]step.ID{{Name: "tar", Version: "1.34+deb12u1", Architecture: "amd64"}, {Name: "emacs", Version: "1:28.2+1", Architecture: "amd64"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := names(set.Packages), []string{"tar 1.34+deb12u1", "emacs 1:28.2+1"}; !reflect.DeepEqual(got, want) || len(set.Archives) != 2 {
+		t.Errorf("set %q of %d archives, want %q of 2", got, len(set.Archives), want)
+	}
+	for _, id := range []step.ID{{Name: "vim", Version: "9", Architecture: "amd64"}, {Name: "tar", Version: "9", Architecture: "amd64"}, {Name: "tar", Version: "1.34", Architecture: "i386"}} {
+		if _, err := snapshot.Resolve([]step.ID{id}); err == nil || !strings.Contains(err.Error(), "apt chose "+id.Name+" "+id.Version) {
+			t.Errorf("%v: error %v", id, err)
+		}
+	}
+}
+
+func TestFetchReturnsVerifiedFiles(t *testing.T) {
+	snapshot, a, cache := take(t)
+	set, err := snapshot.Bootstrap()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := Fetch(t.Context(), cache, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, f := range files {
+		data, err := os.ReadFile(f.Path)
+		if err != nil || digestOf(string(data)) != set[i].SHA256 || f.Name != Name(set[i]) {
+			t.Errorf("%s holds %q, %v", f.Name, data, err)
+		}
+	}
+	if len(files) != len(set) {
+		t.Errorf("%d files of %d packages", len(files), len(set))
+	}
+	a.files["/pool/emacs_1:28.2+1.deb"] = "something else"
+	emacs, err := snapshot.Resolve([]step.ID{{Name: "emacs", Version: "1:28.2+1", Architecture: "amd64"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Fetch(t.Context(), cache, emacs.Packages); fault.KindOf(err) != fault.Unverifiable {
+		t.Errorf("an altered package: error %v", err)
+	}
+	if _, err := Fetch(t.Context(), cache, []lock.Package{{Name: "x", URL: publisher + "/x"}}); fault.KindOf(err) != fault.Unverifiable {
+		t.Errorf("a package without digest: error %v", err)
+	}
+}
+
+func TestNamesAndKey(t *testing.T) {
+	a := lock.Package{Name: "libstdc++6", Version: "1:12.2", Architecture: "amd64", SHA256: digestOf("a"), URL: "http://x/a", Size: 1}
+	b := lock.Package{Name: "libc6", Version: "2", Architecture: "all", SHA256: digestOf("b")}
+	if got, want := Name(a), "libstdc++6_"+digestOf("a")[:12]+"_amd64.deb"; got != want {
+		t.Errorf("name %s, want %s", got, want)
+	}
+	if got, want := Names([]lock.Package{a, b}), []string{Name(a), Name(b)}; !reflect.DeepEqual(got, want) {
+		t.Errorf("names %q, want %q", got, want)
+	}
+	key := Key([]lock.Package{a, b})
+	moved := a
+	moved.URL, moved.Ground = "http://y/a", true
+	if Key([]lock.Package{moved, b}) != key {
+		t.Error("where a package comes from decides the key")
+	}
+	tail := a
+	tail.SHA256 = a.SHA256[:12] + hex.EncodeToString(make([]byte, 26))
+	renamed := a
+	renamed.Name = "libstdc++7"
+	for name, other := range map[string][]lock.Package{"a digest": {tail, b}, "a name": {renamed, b}, "one less": {a}, "none": nil} {
+		if Key(other) == key {
+			t.Errorf("%s does not decide the key", name)
+		}
+	}
+}
+
+func TestGroundMarksACopy(t *testing.T) {
+	set := lock.PackageSet{Packages: []lock.Package{{Name: "libc6"}, {Name: "emacs"}, {Name: "dpkg"}}}
+	got := Ground(set, lock.PackageSet{Packages: []lock.Package{{Name: "dpkg"}, {Name: "libc6"}, {Name: "gone"}}})
+	for i, want := range []bool{true, false, true} {
+		if got.Packages[i].Ground != want {
+			t.Errorf("%s is ground: %v, want %v", got.Packages[i].Name, !want, want)
+		}
+		if set.Packages[i].Ground {
+			t.Errorf("%s changed in the caller's set", set.Packages[i].Name)
+		}
+	}
+}
