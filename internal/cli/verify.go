@@ -53,8 +53,9 @@ KVM is used where it works, else QEMU's own emulation, several times slower.`,
 					return err
 				}
 			}
-			if failure == nil && report.Verdict != vmtest.Pass {
-				failure = fault.New(fault.Guest, "the failed checks are above, with what the guest saw", "%s failed the level %s", args[0], level)
+			// A guest's failure stands in the report, at length.
+			if report != nil && report.Verdict != vmtest.Pass && (failure == nil || fault.KindOf(failure) == fault.Guest) {
+				return fault.New(fault.Guest, "the report above says what the guest saw; --console shows its serial console", "%s failed the level %s", args[0], level)
 			}
 			return failure
 		},

@@ -80,7 +80,7 @@ func TestReadRefuses(t *testing.T) {
 	digest := strings.Repeat("0f", 32)
 	tests := map[string]struct{ text, want string }{
 		"an unknown field":       {good + "mirror: http://x\n", `unknown field "mirror"`},
-		"one further down":       {replace("- component: etcd\n", "- mirror: x\n      component: etcd\n"), `unknown field`},
+		"one further down":       {replace("- component: etcd\n", "- mirror: x\n    component: etcd\n"), `unknown field`},
 		"a field twice":          {good + "image: other\n", `"image" already set`},
 		"another kind":           {replace("kind: Lock", "kind: NodeImage"), `kind "NodeImage"`},
 		"another version":        {replace("v1alpha1", "v9"), `apiVersion "nodesmith.dev/v9"`},

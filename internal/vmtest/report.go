@@ -77,7 +77,7 @@ func (r *Report) WriteText(w io.Writer) error {
 			width = max(width, len(c.ID))
 		}
 		for _, c := range boot.Checks {
-			fmt.Fprintf(&b, "      %-4s  %-*s  %s\n", mark(c.Status), width, c.ID, c.Evidence)
+			fmt.Fprintf(&b, "      %-4s  %-*s  %s\n", mark(c.Status), width, c.ID, evidence(c))
 		}
 		if boot.Error != "" {
 			fmt.Fprintf(&b, "      %s\n", strings.ReplaceAll(boot.Error, "\n", "\n      "))
@@ -86,6 +86,18 @@ func (r *Report) WriteText(w io.Writer) error {
 	fmt.Fprintf(&b, "%-4s  verdict\n", mark(r.Verdict))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// evidenceWidth is how much of a passed check's evidence the text form shows;
+// JSON has all of it.
+const evidenceWidth = 100
+
+// evidence shortens what is only there to be glanced at.
+func evidence(c Check) string {
+	if runes := []rune(c.Evidence); c.Status == Pass && len(runes) > evidenceWidth {
+		return string(runes[:evidenceWidth-1]) + "…"
+	}
+	return c.Evidence
 }
 
 // mark makes a failure stand out without colours.

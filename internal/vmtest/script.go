@@ -146,8 +146,14 @@ func Run(ctx context.Context, options RunOptions, script Script) (BootResult, er
 		return fail(err)
 	}
 	defer m.Close()
+	seen := 0
 	checks, err := m.WaitReport(ctx, options.Deadline, func(c Check) {
-		notify("%s %s: %s", c.Status, c.ID, c.Evidence)
+		if seen++; seen == 1 {
+			notify("the guest reports after %.0f s", time.Since(begin).Seconds())
+		}
+		if c.Status != Pass {
+			notify("%s failed: %s", c.ID, c.Evidence)
+		}
 	})
 	result.Seconds = time.Since(begin).Round(100 * time.Millisecond).Seconds()
 	result.Checks = complete(checks, script.Checks)

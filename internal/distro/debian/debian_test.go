@@ -15,11 +15,11 @@ import (
 
 var _ distro.Family = Family{}
 
-// Ids of the keys that sign each release and its security archive, as
-// https://ftp-master.debian.org/keys.html lists them.
+// signers are the ids of the keys that sign a release, its security archive and
+// its point releases (https://ftp-master.debian.org/keys.html).
 var signers = map[string][]string{
-	"bookworm": {"6ED0E7B82643E131", "54404762BBB6E853"},
-	"trixie":   {"762F67A0B2C39DE4", "78DBA3BC47EF2265"},
+	"bookworm": {"6ED0E7B82643E131", "BDE6D2B9216EC7A8", "F8D2585B8783D481"},
+	"trixie":   {"78DBA3BC47EF2265", "8E9F831205B4BA95", "762F67A0B2C39DE4"},
 }
 
 func TestEveryKeyringHasItsReleasesKeys(t *testing.T) {
@@ -39,6 +39,9 @@ func TestEveryKeyringHasItsReleasesKeys(t *testing.T) {
 					t.Errorf("%s: %s has a private key", r.Codename, key.PrimaryKey.KeyIdString())
 				}
 				ids = append(ids, key.PrimaryKey.KeyIdString())
+				for _, subkey := range key.Subkeys { // these sign; the primary key is kept offline
+					ids = append(ids, subkey.PublicKey.KeyIdString())
+				}
 			}
 		}
 		for _, want := range signers[r.Codename] {
