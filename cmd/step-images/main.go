@@ -15,7 +15,10 @@ import (
 )
 
 func main() {
-	stepmain.Main("step-images", map[string]stepmain.Verb{"assemble": stepmain.Of(assemble)})
+	stepmain.Main("step-images", map[string]stepmain.Verb{
+		"ask":      stepmain.Of(containerimage.Ask),
+		"assemble": stepmain.Of(assemble),
+	})
 }
 
 func assemble(ctx context.Context, config containerimage.Config, epoch time.Time) error {

@@ -42,7 +42,7 @@ func build(t testing.TB, compression string) (archive, noise []byte) {
 		}
 	}
 	out := filepath.Join(dir, "x.deb")
-	if text, err := exec.Command("dpkg-deb", "--root-owner-group", "-Z"+compression, "--build", tree, out).CombinedOutput(); err != nil {
+	if text, err := exec.Command("dpkg-deb", "-Z"+compression, "--build", tree, out).CombinedOutput(); err != nil {
 		t.Fatalf("dpkg-deb: %v\n%s", err, text)
 	}
 	archive, err := os.ReadFile(out)
@@ -65,7 +65,7 @@ func extract(t testing.TB, archive []byte) (string, error) {
 	if err != nil {
 		return dir, err
 	}
-	err = Unpack(t.Context(), root, data)
+	err = Unpack(t.Context(), root, data, Filter{})
 	if cerr := data.Close(); err == nil {
 		err = cerr
 	}

@@ -18,8 +18,8 @@ import (
 // running system would (a merged /usr has /lib -> usr/lib), but never out of
 // root: os.Root refuses that, whatever the archive says. A file or link that
 // stands in the way is replaced; a directory that is there, or a link to one,
-// stays, and a file in its place is an error.
-func Unpack(ctx context.Context, root *os.Root, data io.Reader) error {
+// stays, and a file in its place is an error. What filter leaves out is skipped.
+func Unpack(ctx context.Context, root *os.Root, data io.Reader, filter Filter) error {
 	archive := tar.NewReader(data)
 	type dir struct {
 		name string
@@ -38,6 +38,9 @@ func Unpack(ctx context.Context, root *os.Root, data io.Reader) error {
 			return err
 		}
 		name := path.Clean(strings.TrimPrefix(header.Name, "/"))
+		if header.Typeflag != tar.TypeDir && filter.leavesOut("/"+name) {
+			continue
+		}
 		if err := unpackEntry(root, name, header, archive); err != nil {
 			return fmt.Errorf("data.tar: %s: %w", header.Name, err)
 		}

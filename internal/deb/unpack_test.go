@@ -130,7 +130,7 @@ func TestUnpackNeverLeavesTheRoot(t *testing.T) {
 	for name, entries := range tests {
 		t.Run(name, func(t *testing.T) {
 			root, _, secret := cell(t)
-			if err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, entries...))); err == nil {
+			if err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, entries...)), Filter{}); err == nil {
 				t.Error("no error")
 			}
 			outside(t, secret)
@@ -143,7 +143,7 @@ func TestUnpackNeverLeavesTheRoot(t *testing.T) {
 func TestUnpackReplacesALinkNotItsTarget(t *testing.T) {
 	root, inside, secret := cell(t)
 	archive := tarOf(t, symlink("a", "../outside/secret"), file("a"), symlink("b", "../outside/secret"), hardlink("c", "b"))
-	if err := Unpack(t.Context(), root, bytes.NewReader(archive)); err != nil {
+	if err := Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}); err != nil {
 		t.Fatal(err)
 	}
 	outside(t, secret)
@@ -186,7 +186,7 @@ func TestUnpackLaysFilesOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root, inside, secret := cell(t)
 			for _, entries := range [][]tar.Header{test.before, test.entries} {
-				if err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, entries...))); err != nil {
+				if err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, entries...)), Filter{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -231,7 +231,7 @@ func TestUnpackKeepsOwnersModesAndTimes(t *testing.T) {
 		tar.Header{Name: "usr/bin/link", Typeflag: tar.TypeSymlink, Linkname: "su", Mode: 0o777, Uid: 7, Gid: 8},
 		tar.Header{Name: "usr/bin/hard", Typeflag: tar.TypeLink, Linkname: "usr/bin/su", Mode: 0o4755, Uid: 5, Gid: 6},
 	)
-	if err := Unpack(t.Context(), root, bytes.NewReader(archive)); err != nil {
+	if err := Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]struct {
@@ -265,7 +265,7 @@ func TestUnpackStopsWithItsContext(t *testing.T) {
 	root, inside, _ := cell(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Unpack(ctx, root, bytes.NewReader(tarOf(t, file("a")))); !errors.Is(err, context.Canceled) {
+	if err := Unpack(ctx, root, bytes.NewReader(tarOf(t, file("a"))), Filter{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want the context's", err)
 	}
 	if entries, err := os.ReadDir(inside); err != nil || len(entries) > 0 {
@@ -275,7 +275,7 @@ func TestUnpackStopsWithItsContext(t *testing.T) {
 
 func TestUnpackNamesTheEntryThatFails(t *testing.T) {
 	root, _, _ := cell(t)
-	err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, file("./ok"), file("../outside/evil"))))
+	err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, file("./ok"), file("../outside/evil"))), Filter{})
 	if err == nil || !strings.Contains(err.Error(), "../outside/evil") {
 		t.Errorf("error %v does not name the entry", err)
 	}
@@ -290,7 +290,7 @@ func FuzzUnpack(f *testing.F) {
 			return
 		}
 		root, _, secret := cell(t)
-		_ = Unpack(t.Context(), root, bytes.NewReader(archive)) // what is refused does not matter, what gets out does
+		_ = Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}) // what is refused does not matter, what gets out does
 		outside(t, secret)
 	})
 }

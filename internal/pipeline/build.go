@@ -81,7 +81,7 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 	if err != nil {
 		return nil, err
 	}
-	system, err := p.builder.OS(ctx, release, tools, l)
+	system, err := p.builder.OS(ctx, toolsRelease, release, l)
 	if err != nil {
 		return nil, err
 	}

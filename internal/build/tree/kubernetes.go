@@ -26,6 +26,7 @@ const (
 	goCacheDir   = "/.nodesmith/go-build"
 	binariesDir  = "/.nodesmith/binaries"
 	imageBaseDir = "/.nodesmith/image-base"
+	askedDir     = "/.nodesmith/asked"
 )
 
 // goCacheID names the compile cache that every Go version and component
@@ -162,12 +163,23 @@ func filesBelow(dir string) ([]bundle.File, error) {
 
 // images returns the containerd store with the images that kubeadm asks for.
 func (b *Builder) images(ctx context.Context, release distro.Release, compiled map[string]llb.State, l *lock.Lock) (llb.State, error) {
-	base, err := b.unpacked(ctx, "container image base", release, l.Kubernetes.ImageBase.Packages)
+	xz, err := b.unpacker(ctx, release, l.Tools.Packages)
+	if err != nil {
+		return llb.State{}, err
+	}
+	base, err := b.unpack(ctx, "container image base: unpack", release, l.Kubernetes.ImageBase.Packages, xz)
 	if err != nil {
 		return llb.State{}, err
 	}
 	inputs := containerimage.Inputs{Binaries: map[string]string{}, ImageBase: imageBaseDir}
-	mounts := []llb.RunOption{llb.AddMount(imageBaseDir, base, llb.Readonly)}
+	asked, err := b.asked(ctx, compiled[golang.Kubernetes], l)
+	if err != nil {
+		return llb.State{}, err
+	}
+	mounts := []llb.RunOption{
+		llb.AddMount(imageBaseDir, base, llb.Readonly),
+		llb.AddMount(askedDir, asked, llb.Readonly),
+	}
 	for _, component := range []string{golang.Kubernetes, golang.Etcd, golang.CoreDNS, golang.Pause} {
 		dir := binariesDir + "/" + component
 		mounts = append(mounts, llb.AddMount(dir, compiled[component], llb.Readonly))
@@ -182,6 +194,23 @@ func (b *Builder) images(ctx context.Context, release distro.Release, compiled m
 	exec, err := b.run(ctx, step{
 		title: "kubernetes: container images", program: "images", verb: "assemble", config: config,
 		root: llb.Scratch(), epoch: buildDate, mounts: mounts,
+	})
+	if err != nil {
+		return llb.State{}, err
+	}
+	return exec.AddMount(outDir, llb.Scratch()), nil
+}
+
+// asked returns a state that exists only if the compiled kubeadm asks for the
+// very images that the lock names.
+func (b *Builder) asked(ctx context.Context, kubernetes llb.State, l *lock.Lock) (llb.State, error) {
+	config := containerimage.AskConfig{Kubeadm: binariesDir + "/kubeadm", Version: l.Kubernetes.Version, Out: outDir + "/images"}
+	for _, image := range l.Kubernetes.Images {
+		config.Images = append(config.Images, image.Name)
+	}
+	exec, err := b.run(ctx, step{
+		title: "kubernetes: ask kubeadm for its images", program: "images", verb: "ask", config: config, root: llb.Scratch(),
+		mounts: []llb.RunOption{llb.AddMount(binariesDir, kubernetes, llb.Readonly)},
 	})
 	if err != nil {
 		return llb.State{}, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/moby/buildkit/client/llb"
@@ -72,21 +73,27 @@ func (b *Builder) packagesOf(ctx context.Context, title string, set []lock.Packa
 	})
 }
 
-// unpacked returns a tree of the set's files, none of them configured.
+// unpacked returns a tree of the set's files, none of them configured. The set
+// holds the packages that it takes to unpack it.
 func (b *Builder) unpacked(ctx context.Context, title string, release distro.Release, set []lock.Package) (llb.State, error) {
-	// liblzma is several times faster than xz in Go, so the few packages that
-	// it takes to run it are unpacked first.
-	var unpacker []lock.Package
-	for _, p := range set {
-		if slices.Contains(release.Unpacker, p.Name) {
-			unpacker = append(unpacker, p)
-		}
-	}
-	root, err := b.unpack(ctx, title+": unpack xz", release, unpacker, llb.Scratch())
+	root, err := b.unpacker(ctx, release, set)
 	if err != nil {
 		return llb.State{}, err
 	}
 	return b.unpack(ctx, title+": unpack", release, set, root)
+}
+
+// unpacker returns a tree with xz and no more: liblzma is several times faster
+// than xz in Go. What is unpacked in it depends on no other tool.
+func (b *Builder) unpacker(ctx context.Context, release distro.Release, set []lock.Package) (llb.State, error) {
+	var packages []lock.Package
+	for _, p := range set {
+		if slices.Contains(release.Unpacker, p.Name) {
+			packages = append(packages, p)
+		}
+	}
+	slices.SortFunc(packages, func(a, b lock.Package) int { return strings.Compare(a.Name, b.Name) })
+	return b.unpack(ctx, "unpack xz", release, packages, llb.Scratch())
 }
 
 func (b *Builder) unpack(ctx context.Context, title string, release distro.Release, set []lock.Package, root llb.State) (llb.State, error) {
@@ -96,7 +103,10 @@ func (b *Builder) unpack(ctx context.Context, title string, release distro.Relea
 	}
 	exec, err := b.run(ctx, step{
 		title: title, program: "packages", verb: "unpack", root: root,
-		config: packagestep.UnpackConfig{Packages: packages.Names(set), From: debsDir, Out: outDir, Links: release.Links},
+		config: packagestep.UnpackConfig{
+			Packages: packages.Names(set), From: debsDir, Out: outDir, Links: release.Links,
+			Exclude: release.Exclude, Include: release.Include,
+		},
 		mounts: []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)},
 	})
 	if err != nil {
@@ -112,7 +122,7 @@ func (b *Builder) Tools(ctx context.Context, release distro.Release, l *lock.Loc
 
 // OS returns the operating system: every package of the set installed by the
 // release's own dpkg, in the tree itself, with no network.
-func (b *Builder) OS(ctx context.Context, release distro.Release, tools llb.State, l *lock.Lock) (llb.State, error) {
+func (b *Builder) OS(ctx context.Context, tools, release distro.Release, l *lock.Lock) (llb.State, error) {
 	var ground, rest []lock.Package
 	for _, p := range l.OS.Packages {
 		if p.Ground {
@@ -121,7 +131,11 @@ func (b *Builder) OS(ctx context.Context, release distro.Release, tools llb.Stat
 			rest = append(rest, p)
 		}
 	}
-	unpacked, err := b.unpack(ctx, "os: unpack", release, ground, tools)
+	xz, err := b.unpacker(ctx, tools, l.Tools.Packages)
+	if err != nil {
+		return llb.State{}, err
+	}
+	unpacked, err := b.unpack(ctx, "os: unpack", release, ground, xz)
 	if err != nil {
 		return llb.State{}, err
 	}

@@ -245,3 +245,15 @@ func TestUnpackIndexChecksWhatItUnpacks(t *testing.T) {
 		})
 	}
 }
+
+// The time that the caller gives decides, not this machine's clock.
+func TestAKeyIsValidUntilItExpires(t *testing.T) {
+	key := newKey(t, "brief", time.Hour)
+	data := sign(t, releaseText(), key)
+	for after, valid := range map[time.Duration]bool{30 * time.Minute: true, 2 * time.Hour: false} {
+		_, err := verifyRelease(data, bookworm, openpgp.EntityList{key}, yesterday.Add(after))
+		if valid != (err == nil) {
+			t.Errorf("%s after it was made: error %v", after, err)
+		}
+	}
+}

@@ -20,6 +20,9 @@ type UnpackConfig struct {
 	From     string            `json:"from"`
 	Out      string            `json:"out"`   // root of the tree
 	Links    map[string]string `json:"links"` // made first: link -> target
+	// Exclude and Include are dpkg's path filters.
+	Exclude []string `json:"exclude,omitempty"`
+	Include []string `json:"include,omitempty"`
 }
 
 // Unpack writes the files of packages into a tree, several packages at once,
@@ -45,11 +48,12 @@ func Unpack(ctx context.Context, config UnpackConfig, _ time.Time) error {
 			return err
 		}
 	}
+	filter := deb.NewFilter(config.Exclude, config.Include)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for _, name := range config.Packages {
 		group.Go(func() error {
-			if err := unpackPackage(ctx, root, filepath.Join(config.From, name)); err != nil {
+			if err := unpackPackage(ctx, root, filepath.Join(config.From, name), filter); err != nil {
 				return fmt.Errorf("unpacking %s: %w", name, err)
 			}
 			return nil
@@ -62,7 +66,7 @@ func Unpack(ctx context.Context, config UnpackConfig, _ time.Time) error {
 	return nil
 }
 
-func unpackPackage(ctx context.Context, root *os.Root, file string) error {
+func unpackPackage(ctx context.Context, root *os.Root, file string, filter deb.Filter) error {
 	archive, err := os.Open(file)
 	if err != nil {
 		return err
@@ -72,7 +76,7 @@ func unpackPackage(ctx context.Context, root *os.Root, file string) error {
 	if err != nil {
 		return err
 	}
-	if err := deb.Unpack(ctx, root, data); err != nil {
+	if err := deb.Unpack(ctx, root, data, filter); err != nil {
 		_ = data.Close()
 		return err
 	}
