@@ -56,38 +56,83 @@ const (
 	historyEntries = 10
 	// maxMessage bounds one gRPC message in bytes, as buildkitd does.
 	maxMessage = 16 << 20
-	// dialFor is how long a second process waits for the first one's socket.
-	dialFor = 5 * time.Second
-	// drainFor is how long Close waits for the builds of other processes that
-	// use this engine, and for ended steps to be unmounted.
-	drainFor = 1500 * time.Millisecond
+	// noticeAfter is how long this process waits for another before it says so.
+	noticeAfter = 2 * time.Second
+	// drainFor is how long an interrupted Close waits for steps to be unmounted.
+	drainFor = 1 * time.Second
 )
 
 // Open returns an engine on options.Root. The first process runs it and serves
 // ROOT/engine.sock; another one meanwhile becomes its client.
 func Open(ctx context.Context, options Options) (*Engine, error) {
+	if options.Log == nil {
+		options.Log = func(string, ...any) {}
+	}
 	if err := hostHas(); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(options.Root, 0o711); err != nil {
 		return nil, fmt.Errorf("engine state: %w", err)
 	}
-	owner := flock.New(filepath.Join(options.Root, "engine.lock"))
-	locked, err := owner.TryLock()
+	conn, err := connect(ctx, options)
 	if err != nil {
-		return nil, fmt.Errorf("engine state: %w", err)
+		return nil, err
 	}
-	if !locked {
-		return join(ctx, options)
+	return &Engine{options: options, conn: conn}, nil
+}
+
+// connect runs the engine in this process, or joins the one that another runs.
+func connect(ctx context.Context, options Options) (connection, error) {
+	socket := filepath.Join(options.Root, "engine.sock")
+	notice := time.AfterFunc(noticeAfter, func() {
+		options.Log("waiting for the engine in %s, which another nodesmith holds", options.Root)
+	})
+	defer notice.Stop()
+	for {
+		owner := flock.New(filepath.Join(options.Root, "engine.lock"))
+		locked, err := owner.TryLock()
+		if err != nil {
+			return connection{}, fmt.Errorf("engine state: %w", err)
+		}
+		if locked {
+			return own(ctx, options, owner)
+		}
+		c, err := join(ctx, socket)
+		if err == nil {
+			return connection{client: c, joined: true, close: c.Close}, nil
+		}
+		// It starts, or ends: ask again, and run it ourselves if it has ended.
+		select {
+		case <-ctx.Done():
+			return connection{}, fault.New(fault.Interrupted, "",
+				"another process holds the engine in %s and does not answer on %s: %w", options.Root, socket, err)
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
+}
+
+// join connects to the engine of the process that owns the state directory.
+func join(ctx context.Context, socket string) (*client.Client, error) {
+	c, err := client.New(ctx, "unix://"+socket)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.ListWorkers(ctx); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// own runs the engine here, whose lock owner holds.
+func own(ctx context.Context, options Options, owner *flock.Flock) (connection, error) {
 	sweep(options.Root)
-	engine, err := embed(ctx, options)
+	conn, err := embed(ctx, options)
 	if err != nil {
-		return nil, errors.Join(fault.New(fault.Engine, "", "starting the build engine in %s: %w", options.Root, err), owner.Close())
+		return connection{}, errors.Join(fault.New(fault.Engine, "", "starting the build engine in %s: %w", options.Root, err), owner.Close())
 	}
-	stop := engine.close
-	engine.close = func() error { return errors.Join(stop(), owner.Close()) }
-	return engine, nil
+	stop := conn.close
+	conn.close = func() error { return errors.Join(stop(), owner.Close()) }
+	return conn, nil
 }
 
 // hostHas fails unless this host can run steps.
@@ -101,32 +146,9 @@ func hostHas() error {
 	return nil
 }
 
-// join connects to the engine of the process that owns the state directory.
-func join(ctx context.Context, options Options) (*Engine, error) {
-	socket := filepath.Join(options.Root, "engine.sock")
-	deadline := time.Now().Add(dialFor)
-	for {
-		c, err := client.New(ctx, "unix://"+socket)
-		if err == nil {
-			if _, err = c.ListWorkers(ctx); err == nil {
-				return &Engine{client: c, options: options, close: c.Close}, nil
-			}
-			err = errors.Join(err, c.Close())
-		}
-		if ctx.Err() != nil || time.Now().After(deadline) {
-			return nil, fault.New(fault.Engine, "wait for the other nodesmith to end, or end it",
-				"another process holds the engine in %s and does not answer on %s: %w", options.Root, socket, err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
 // embed starts BuildKit in this process: a runc worker, its caches under
 // options.Root, and a gRPC server on a pipe and on the socket.
-func embed(ctx context.Context, options Options) (_ *Engine, err error) {
+func embed(ctx context.Context, options Options) (_ connection, err error) {
 	// buildkitd does both in its main package: without them, snapshots and
 	// copies would get their modes cut by the caller's umask.
 	syscall.Umask(0)
@@ -134,6 +156,7 @@ func embed(ctx context.Context, options Options) (_ *Engine, err error) {
 	logrus.SetLevel(logrus.ErrorLevel)
 	logrus.SetOutput(io.Discard) // BuildKit's own log; failures come back as errors
 
+	user := ctx
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -142,18 +165,21 @@ func embed(ctx context.Context, options Options) (_ *Engine, err error) {
 	}()
 	sessions, err := session.NewManager()
 	if err != nil {
-		return nil, err
+		return connection{}, err
 	}
-	controller, err := newController(ctx, options, sessions)
+	// BuildKit closes everything of its own but the snapshotter's database,
+	// which would lock out the next engine of this process.
+	var snapshotter ctdsnapshot.Snapshotter
+	controller, err := newController(ctx, options, sessions, &snapshotter)
 	if err != nil {
-		return nil, err
+		return connection{}, err
 	}
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
 	controller.Register(server)
 	pipe := bufconn.Listen(1 << 20)
 	socket, err := listen(filepath.Join(options.Root, "engine.sock"))
 	if err != nil {
-		return nil, errors.Join(err, controller.Close())
+		return connection{}, errors.Join(err, controller.Close(), snapshotter.Close())
 	}
 	for _, listener := range []net.Listener{pipe, socket} {
 		go func() { _ = server.Serve(listener) }() // ends with server.Stop
@@ -162,24 +188,35 @@ func embed(ctx context.Context, options Options) (_ *Engine, err error) {
 		func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }))
 	if err != nil {
 		server.Stop()
-		return nil, errors.Join(err, controller.Close())
+		return connection{}, errors.Join(err, controller.Close(), snapshotter.Close())
 	}
-	return &Engine{client: c, options: options, close: func() error {
+	return connection{client: c, close: func() error {
 		err := c.Close()
-		drain(server)
+		drain(user, server, options.Log)
 		cancel()
-		return errors.Join(err, controller.Close())
+		return errors.Join(err, controller.Close(), snapshotter.Close())
 	}}, nil
 }
 
-// drain lets the builds of other processes end, for a while.
-func drain(server *grpc.Server) {
+// drain lets the builds of other processes end, until ctx does.
+func drain(ctx context.Context, server *grpc.Server, log func(string, ...any)) {
 	done := make(chan struct{})
 	go func() {
 		server.GracefulStop()
 		close(done)
 	}()
+	notice := time.AfterFunc(noticeAfter, func() {
+		if ctx.Err() == nil {
+			log("waiting for another nodesmith that builds on this one's engine; after Ctrl-C it goes on by itself")
+		}
+	})
+	defer notice.Stop()
 	select {
+	case <-done:
+		return
+	case <-ctx.Done():
+	}
+	select { // interrupted: only what ends at once
 	case <-done:
 	case <-time.After(drainFor):
 		server.Stop()
@@ -202,8 +239,8 @@ func listen(path string) (net.Listener, error) {
 	return listener, nil
 }
 
-func newController(ctx context.Context, options Options, sessions *session.Manager) (*control.Controller, error) {
-	w, err := newWorker(ctx, options)
+func newController(ctx context.Context, options Options, sessions *session.Manager, snapshotter *ctdsnapshot.Snapshotter) (*control.Controller, error) {
+	w, err := newWorker(ctx, options, snapshotter)
 	if err != nil {
 		return nil, err
 	}
@@ -237,12 +274,17 @@ func newController(ctx context.Context, options Options, sessions *session.Manag
 	})
 }
 
-func newWorker(ctx context.Context, options Options) (*base.Worker, error) {
-	factory := runc.SnapshotterFactory{Name: snapshotterName(options.Root), New: func(root string) (ctdsnapshot.Snapshotter, error) {
-		return overlay.NewSnapshotter(root, overlay.AsynchronousRemove)
-	}}
-	if factory.Name == nativeSnapshotter {
-		factory.New = native.NewSnapshotter
+// newWorker returns the runc worker, and its snapshotter in *snapshotter.
+func newWorker(ctx context.Context, options Options, snapshotter *ctdsnapshot.Snapshotter) (*base.Worker, error) {
+	factory := runc.SnapshotterFactory{Name: snapshotterName(options.Root)}
+	factory.New = func(root string) (made ctdsnapshot.Snapshotter, err error) {
+		if factory.Name == nativeSnapshotter {
+			made, err = native.NewSnapshotter(root)
+		} else {
+			made, err = overlay.NewSnapshotter(root, overlay.AsynchronousRemove)
+		}
+		*snapshotter = made
+		return made, err
 	}
 	// As many steps at once as there are cores: each may be a compiler that
 	// uses all of them, and memory is bounded by their number.

@@ -13,12 +13,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/util/grpcerrors"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
 
 	"nodesmith.dev/nodesmith/internal/bundle"
 	"nodesmith.dev/nodesmith/internal/fault"
@@ -36,19 +39,57 @@ type Options struct {
 	Inputs content.Store
 	// Progress shows events; nil shows nothing.
 	Progress Progress
+	// Log takes a line when something takes a while; nil for none.
+	Log func(format string, args ...any)
 	// MaxBytes bounds the cache; 0 means DefaultMaxBytes.
 	MaxBytes int64
 }
 
 // Engine solves graphs. It is safe for concurrent use.
 type Engine struct {
-	client  *client.Client
 	options Options
-	close   func() error
+
+	mu   sync.Mutex
+	conn connection
 }
 
-// Close ends the engine; steps that still run are ended first.
-func (e *Engine) Close() error { return e.close() }
+// connection is a way to a running engine.
+type connection struct {
+	client *client.Client
+	// joined says that another process runs the engine.
+	joined bool
+	close  func() error
+}
+
+// Close ends the engine. Steps of this process's own graphs are ended; while
+// another process builds on it, Close waits for that, unless ctx ends.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.conn.close()
+}
+
+func (e *Engine) connection() connection {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.conn
+}
+
+// replace connects anew after the process that ran the engine has gone: this
+// one runs it now, or joins the next that does.
+func (e *Engine) replace(ctx context.Context, gone connection) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.conn.client != gone.client { // another solve has done it
+		return nil
+	}
+	_ = gone.close() // its other end has gone
+	conn, err := connect(ctx, e.options)
+	if err == nil {
+		e.conn = conn
+	}
+	return err
+}
 
 // Solve runs what the graph's cache lacks.
 func (e *Engine) Solve(ctx context.Context, title string, state llb.State) error {
@@ -66,10 +107,10 @@ func (e *Engine) solve(ctx context.Context, title string, state llb.State, expor
 	if err != nil {
 		return fmt.Errorf("%s: %w", title, err)
 	}
-	return e.watched(ctx, title, func(ctx context.Context, events chan *client.SolveStatus) error {
+	return e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
 		options := e.solveOptions()
 		options.Exports = exports
-		_, err := e.client.Solve(ctx, definition, options, events)
+		_, err := c.Solve(ctx, definition, options, events)
 		return err
 	})
 }
@@ -81,8 +122,8 @@ func (e *Engine) ReadFile(ctx context.Context, title string, state llb.State, pa
 		return nil, fmt.Errorf("%s: %w", title, err)
 	}
 	var data []byte
-	err = e.watched(ctx, title, func(ctx context.Context, events chan *client.SolveStatus) error {
-		_, err := e.client.Build(ctx, e.solveOptions(), "nodesmith", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+	err = e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
+		_, err := c.Build(ctx, e.solveOptions(), "nodesmith", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
 			result, err := c.Solve(ctx, gateway.SolveRequest{Definition: definition.ToPB(), Evaluate: true})
 			if err != nil {
 				return nil, err
@@ -103,15 +144,51 @@ func (e *Engine) solveOptions() client.SolveOpt {
 	return client.SolveOpt{OCIStores: map[string]content.Store{bundle.StoreID: e.options.Inputs}}
 }
 
-// watched runs a solve while its events are shown and the output of a failing
-// step is kept for the error.
-func (e *Engine) watched(ctx context.Context, title string, solve func(context.Context, chan *client.SolveStatus) error) error {
+// solveFunc runs one graph on an engine and closes the channel of its events.
+type solveFunc func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error
+
+// watched runs a solve while its events are shown. If the process that ran the
+// engine goes away meanwhile, the solve goes on in this one.
+func (e *Engine) watched(ctx context.Context, title string, solve solveFunc) error {
+	for {
+		conn := e.connection()
+		failure, tail, err := e.watch(ctx, title, func(events chan *client.SolveStatus) error { return solve(ctx, conn.client, events) })
+		switch {
+		case failure == nil:
+			return err
+		case ctx.Err() != nil:
+			return fault.New(fault.Interrupted, "run the same command again: it goes on where it stopped", "%s: %w", title, context.Cause(ctx))
+		case conn.joined && grpcerrors.Code(failure) == codes.Unavailable:
+			if err := e.replace(ctx, conn); err != nil {
+				return err
+			}
+		default:
+			return explain(title, failure, tail)
+		}
+	}
+}
+
+// explain says which step failed, with its last lines.
+func explain(title string, failure error, tail *tail) error {
+	step, output := tail.failed()
+	if step == "" {
+		return fault.New(fault.Engine, "", "%s: %w", title, failure)
+	}
+	err := fault.NoSpaceOr(fmt.Errorf("%s: step %q: %w%s", title, step, rootCause(failure), output))
+	if fault.KindOf(err) == fault.NoSpace {
+		return err
+	}
+	return fault.New(fault.Engine, "the step's last lines are above; --progress plain shows all of its output", "%w", err)
+}
+
+// watch runs a solve once, shows its events and keeps the output of steps. The
+// last error is that of showing.
+func (e *Engine) watch(ctx context.Context, title string, solve func(chan *client.SolveStatus) error) (failure error, _ *tail, _ error) {
 	events, shown := make(chan *client.SolveStatus), make(chan *client.SolveStatus)
 	tail := newTail()
 	var group errgroup.Group
-	var failure error
 	group.Go(func() error {
-		failure = solve(ctx, events)
+		failure = solve(events)
 		return nil
 	})
 	group.Go(func() error {
@@ -132,20 +209,8 @@ func (e *Engine) watched(ctx context.Context, title string, solve func(context.C
 		}
 		return err
 	})
-	if err := group.Wait(); failure == nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return fault.New(fault.Interrupted, "run the same command again: it goes on where it stopped", "%s: %w", title, context.Cause(ctx))
-	}
-	if step, output := tail.failed(); step != "" {
-		err := fault.NoSpaceOr(fmt.Errorf("%s: step %q: %w%s", title, step, rootCause(failure), output))
-		if fault.KindOf(err) == fault.NoSpace {
-			return err
-		}
-		return fault.New(fault.Engine, "the step's last lines are above; --progress plain shows all of its output", "%w", err)
-	}
-	return fault.New(fault.Engine, "", "%s: %w", title, failure)
+	err := group.Wait()
+	return failure, tail, err
 }
 
 // rootCause drops the engine's own wrapping, which repeats the whole graph.

@@ -250,6 +250,39 @@ func TestASecondEngineJoinsTheFirst(t *testing.T) {
 	}
 }
 
+func TestAJoinedEngineGoesOnWhenTheFirstOneIsInterrupted(t *testing.T) {
+	f := newFixture(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	first, err := Open(ctx, Options{Root: f.root(), Inputs: f.inputs.Blobs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	closed := make(chan error, 1)
+	second := f.open(t, func(_ context.Context, _ string, events chan *client.SolveStatus) error {
+		for event := range events {
+			if len(event.Logs) > 0 { // the step runs: its engine goes away
+				once.Do(func() {
+					interrupt()
+					go func() { closed <- first.Close() }()
+				})
+			}
+		}
+		return nil
+	})
+	dest := t.TempDir()
+	if err := second.Export(t.Context(), "second", f.step("slow"), dest); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-closed; err != nil {
+		t.Error("closing the first:", err)
+	}
+	if data, err := os.ReadFile(filepath.Join(dest, "slow")); err != nil || string(data) != "done" {
+		t.Errorf("the step's result: %q, %v", data, err)
+	}
+}
+
 func TestWhatAKilledEngineLeftIsSweptAtTheNextStart(t *testing.T) {
 	f := newFixture(t)
 	holder := exec.CommandContext(t.Context(), os.Args[0])

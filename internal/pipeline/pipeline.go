@@ -51,7 +51,7 @@ func Open(ctx context.Context, options Options) (*Pipeline, error) {
 		return nil, err
 	}
 	e, err := engine.Open(ctx, engine.Options{
-		Root: filepath.Join(settings.CacheDir, "engine"), Inputs: inputs.Blobs, Progress: options.Progress,
+		Root: filepath.Join(settings.CacheDir, "engine"), Inputs: inputs.Blobs, Progress: options.Progress, Log: options.Log,
 	})
 	if err != nil {
 		return nil, err

@@ -24,6 +24,13 @@ func main() {
 		}
 		fmt.Fprintln(os.Stderr, "the reason")
 		os.Exit(3)
+	case "slow": // long enough for something to happen meanwhile
+		fmt.Println("slow")
+		time.Sleep(3 * time.Second)
+		if err := os.WriteFile("/out/slow", []byte("done"), 0o644); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	case "sleep":
 		fmt.Println("sleeping")
 		time.Sleep(10 * time.Minute)
