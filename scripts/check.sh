@@ -10,4 +10,4 @@ if [ -n "$unformatted" ]; then
 fi
 go vet ./...
 mapfile -t scripts < <(git ls-files '*.sh' '.ci/run' '**/policy-rc.d')
-shellcheck "${scripts[@]}"
+shellcheck -x -P SCRIPTDIR "${scripts[@]}"
