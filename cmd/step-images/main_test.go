@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -118,14 +119,14 @@ func TestStepSaysWhatIsWrongAndExitsSo(t *testing.T) {
 		exit  int
 		want  string
 	}{
-		{"1", nil, fault.Usage.ExitCode(), "usage: step-images assemble"},
+		{"1", nil, fault.Usage.ExitCode(), "usage: step-images ask|assemble"},
 		{"", []string{"assemble", broken}, fault.Usage.ExitCode(), "SOURCE_DATE_EPOCH"},
 		{"1", []string{"assemble", broken}, fault.BadSpec.ExitCode(), `no layer "y"`},
 		{"1", []string{"assemble", "/does/not/exist"}, fault.Internal.ExitCode(), "/does/not/exist"},
 	} {
 		out, err := step(t, c.epoch, c.args...)
-		exit, _ := err.(*exec.ExitError)
-		if exit == nil || exit.ExitCode() != c.exit || !strings.Contains(out, c.want) {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok || exit.ExitCode() != c.exit || !strings.Contains(out, c.want) {
 			t.Errorf("%v: %v, want exit code %d and %q in\n%s", c.args, err, c.exit, c.want, out)
 		}
 	}

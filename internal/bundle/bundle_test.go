@@ -74,7 +74,7 @@ func layer(t *testing.T, store *Store, manifest digest.Digest) (headers []tar.He
 	archive := tar.NewReader(io.NewSectionReader(blob, 0, blob.Size()))
 	for {
 		header, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return headers, texts
 		}
 		if err != nil {

@@ -116,7 +116,7 @@ func printArtifacts(s streams, image *v1alpha1.NodeImage, artifacts []pipeline.A
 	fmt.Fprintf(s.err, "\nBuilt %s: %s %s, Kubernetes %s, %s, in %s\n", image.Metadata.Name,
 		spec.OS.Distro, spec.OS.Version, spec.Kubernetes.Version, spec.Architecture, took.Round(100*time.Millisecond))
 	for _, a := range artifacts {
-		fmt.Fprintf(s.err, "  %-12s %-6s %s disk, %s stored\n", a.Infrastructure, a.Format, bytes(a.SizeBytes), bytes(a.StoredBytes))
+		fmt.Fprintf(s.err, "  %-12s %-6s %s disk, %s stored\n", a.Infrastructure, a.Format, bytes1024(a.SizeBytes), bytes1024(a.StoredBytes))
 	}
 	fmt.Fprintf(s.err, "Prove that it boots: nodesmith verify %s --level boot\n\n", artifacts[0].Path)
 	for _, a := range artifacts {
@@ -127,8 +127,8 @@ func printArtifacts(s streams, image *v1alpha1.NodeImage, artifacts []pipeline.A
 	return nil
 }
 
-// bytes returns a size for people, in units of 1024.
-func bytes(n int64) string {
+// bytes1024 returns a size for people, in units of 1024.
+func bytes1024(n int64) string {
 	const units = "KMGTPE"
 	value, unit := float64(n), -1
 	for value >= 1024 && unit < len(units)-1 {

@@ -287,7 +287,7 @@ func TestDefectiveArchivesAreRefused(t *testing.T) {
 		make func(l layout) Archive
 		want string
 	}{
-		{"no archive", func(l layout) Archive { return named }, "oci-layout"},
+		{"no archive", func(layout) Archive { return named }, "oci-layout"},
 		{"a blob that lies about its digest", func(l layout) Archive {
 			l.index("", l.image(runtime.GOARCH, layer))
 			blobs, _ := filepath.Glob(filepath.Join(l.dir, "blobs/sha256/*"))

@@ -185,7 +185,7 @@ func firstName(linked map[inode]string, name, at string) (first string, again bo
 	if st.Nlink < 2 {
 		return "", false, nil
 	}
-	id := inode{uint64(st.Dev), st.Ino}
+	id := inode{st.Dev, st.Ino}
 	if first, again = linked[id]; !again {
 		linked[id] = strings.TrimPrefix(at, "/")
 	}
@@ -223,7 +223,7 @@ func treeEntry(name string) (*entry, error) {
 		return nil, nil
 	}
 	if h.Typeflag == tar.TypeChar || h.Typeflag == tar.TypeBlock {
-		h.Devmajor, h.Devminor = int64(unix.Major(uint64(st.Rdev))), int64(unix.Minor(uint64(st.Rdev)))
+		h.Devmajor, h.Devminor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
 	}
 	return e, e.readXattrs(name)
 }

@@ -191,7 +191,7 @@ func TestInvalidConfigurationsAreBadSpecs(t *testing.T) {
 func FuzzConfigNeverPanics(f *testing.F) {
 	f.Add([]byte(`{"output":"/out","architecture":"amd64","layers":[{"name":"l","files":[{"content":"x","to":"/x","mode":"0755"}]}],"images":[{"name":"example.com/x:v1","layers":["l"]}]}`))
 	f.Add([]byte(`{"output":"/out","layers":[{"name":"l","links":[{"path":"","target":"x"}],"directories":[{"path":"/","mode":"1777"}]}]}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
+	f.Fuzz(func(_ *testing.T, data []byte) {
 		var cfg Config
 		if json.Unmarshal(data, &cfg) != nil || cfg.Validate() != nil {
 			return

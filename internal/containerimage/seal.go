@@ -193,7 +193,7 @@ func (st *store) usage(b *bolt.Bucket, path [][]byte) (map[string]int64, error) 
 		if err := unix.Lstat(name, &s); err != nil {
 			return &os.PathError{Op: "lstat", Path: name, Err: err}
 		}
-		if file := (inode{uint64(s.Dev), s.Ino}); !seen[file] {
+		if file := (inode{s.Dev, s.Ino}); !seen[file] {
 			seen[file] = true
 			inodes++
 			size += blocks(s)

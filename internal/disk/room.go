@@ -36,7 +36,7 @@ func measure(tree string) (usage, error) {
 			return fmt.Errorf("%s: no inode data from this system", path)
 		}
 		if stat.Nlink > 1 && !d.IsDir() {
-			id := identity{uint64(stat.Dev), stat.Ino}
+			id := identity{stat.Dev, stat.Ino}
 			if seen[id] {
 				return nil
 			}

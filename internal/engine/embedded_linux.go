@@ -125,7 +125,7 @@ func join(ctx context.Context, socket string) (*client.Client, error) {
 
 // own runs the engine here, whose lock owner holds.
 func own(ctx context.Context, options Options, owner *flock.Flock) (connection, error) {
-	sweep(options.Root)
+	sweep(ctx, options.Root)
 	conn, err := embed(ctx, options)
 	if err != nil {
 		return connection{}, errors.Join(fault.New(fault.Engine, "", "starting the build engine in %s: %w", options.Root, err), owner.Close())
@@ -177,7 +177,7 @@ func embed(ctx context.Context, options Options) (_ connection, err error) {
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
 	controller.Register(server)
 	pipe := bufconn.Listen(1 << 20)
-	socket, err := listen(filepath.Join(options.Root, "engine.sock"))
+	socket, err := listen(ctx, filepath.Join(options.Root, "engine.sock"))
 	if err != nil {
 		return connection{}, errors.Join(err, controller.Close(), snapshotter.Close())
 	}
@@ -225,11 +225,11 @@ func drain(ctx context.Context, server *grpc.Server, log func(string, ...any)) {
 }
 
 // listen serves the socket to its owner only.
-func listen(path string) (net.Listener, error) {
+func listen(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	listener, err := net.Listen("unix", path)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +13,7 @@ import (
 // still run, and the overlay mounts of their root file systems. Call it only
 // while holding the lock on root. What can't be removed is no error here: the
 // step that meets it will say so.
-func sweep(root string) {
+func sweep(ctx context.Context, root string) {
 	executor := filepath.Join(root, "runc-"+snapshotterName(root), "executor")
 	entries, err := os.ReadDir(executor)
 	if err != nil {
@@ -26,7 +27,7 @@ func sweep(root string) {
 		if _, err := os.Lstat(filepath.Join(dir, "config.json")); err != nil {
 			continue // not a container's
 		}
-		_ = exec.Command("runc", "delete", "--force", entry.Name()).Run()
+		_ = exec.CommandContext(ctx, "runc", "delete", "--force", entry.Name()).Run()
 		_ = unix.Unmount(filepath.Join(dir, "rootfs"), unix.MNT_DETACH)
 		_ = os.RemoveAll(dir)
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/client"
@@ -34,7 +35,7 @@ func (t *tail) add(event *client.SolveStatus) {
 			streams = map[int][]string{}
 			t.lines[log.Vertex] = streams
 		}
-		lines := append(streams[log.Stream], strings.Split(strings.TrimRight(string(log.Data), "\n"), "\n")...)
+		lines := slices.Concat(streams[log.Stream], strings.Split(strings.TrimRight(string(log.Data), "\n"), "\n"))
 		streams[log.Stream] = lines[max(0, len(lines)-tailLines):]
 	}
 	for _, vertex := range event.Vertexes {

@@ -204,7 +204,7 @@ type body struct {
 func (b *body) Read(p []byte) (int, error) {
 	b.stalled.Reset(stallTimeout)
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF && b.ctx.Err() != nil {
+	if err != nil && !errors.Is(err, io.EOF) && b.ctx.Err() != nil {
 		err = context.Cause(b.ctx)
 	}
 	return n, err
@@ -227,7 +227,7 @@ func (c *Cache) download(ctx context.Context, url string, file File, path string
 	if err != nil {
 		return backoff.Permanent(err)
 	}
-	defer pending.Cleanup() // does nothing once the file has its name
+	defer func() { _ = pending.Cleanup() }() // does nothing once the file has its name
 	hash := sha256.New()
 	n, err := io.Copy(io.MultiWriter(pending, hash), io.LimitReader(body, file.Size+1))
 	if err != nil {

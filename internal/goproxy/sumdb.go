@@ -156,7 +156,7 @@ func (o *sumOps) ReadConfig(file string) ([]byte, error) {
 }
 
 // WriteConfig replaces a tree head unless another process did so first.
-func (o *sumOps) WriteConfig(file string, old, new []byte) error {
+func (o *sumOps) WriteConfig(file string, old, fresh []byte) error {
 	name := o.configFile(file)
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return diskError(err)
@@ -173,7 +173,7 @@ func (o *sumOps) WriteConfig(file string, old, new []byte) error {
 	if string(now) != string(old) {
 		return sumdb.ErrWriteConflict
 	}
-	return writeFile(name, new)
+	return writeFile(name, fresh)
 }
 
 // ReadCache returns a tile or record that WriteCache kept.

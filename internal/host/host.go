@@ -92,7 +92,7 @@ func readFile() (file, error) {
 	var configured file
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return configured, nil // no home, no configuration
+		return configured, nil //nolint:nilerr // no home: no configuration
 	}
 	path := filepath.Join(dir, "nodesmith", "config.yaml")
 	data, err := os.ReadFile(path)

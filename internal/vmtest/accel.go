@@ -116,7 +116,7 @@ func probe(ctx context.Context, accel Accel, within time.Duration) error {
 		"-device", "isa-debug-exit,iobase=0xf4",
 		"-drive", "if=virtio,format=raw,file=" + escape(disk),
 	}, accels[accel].args...)
-	p, err := spawn(ctx, exec.Command(qemuProgram, args...))
+	p, err := spawn(ctx, exec.Command(qemuProgram, args...)) //nolint:noctx // spawn kills the whole process group
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func judgeProbe(ended, exit error, stderr string) error {
 	if line, _, _ := strings.Cut(strings.TrimSpace(stderr), "\n"); line != "" {
 		return fmt.Errorf("QEMU: %s", printable(line, maxEvidence))
 	}
-	return fmt.Errorf("a test guest ended early: %v", exit)
+	return fmt.Errorf("a test guest ended early: %w", exit)
 }
 
 // needQEMU is the error for a host without program.

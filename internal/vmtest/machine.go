@@ -125,7 +125,7 @@ func start(ctx context.Context, options Options, dir string) (*Machine, error) {
 		options: options, console: NewConsole(options.Console), gone: make(chan struct{}),
 		checks: make(chan Check, maxChecks), reported: make(chan error, 1), broken: make(chan error, 1),
 	}
-	cmd := exec.Command(qemuProgram, args...)
+	cmd := exec.Command(qemuProgram, args...) //nolint:noctx // spawn kills the whole process group
 	cmd.Stdout = m.console
 	cmd.ExtraFiles = []*os.File{guestReport, guestControl} // descriptors 3 and 4
 	ctx, m.close = context.WithCancel(ctx)

@@ -191,7 +191,7 @@ func unpackIndex(ctx context.Context, from, suffix string, want fetch.File, path
 	if err != nil {
 		return err
 	}
-	defer pending.Cleanup() // does nothing once the file has its name
+	defer func() { _ = pending.Cleanup() }() // does nothing once the file has its name
 	hash := sha256.New()
 	n, err := io.Copy(io.MultiWriter(pending, hash), io.LimitReader(plain, want.Size+1))
 	if err != nil {

@@ -133,6 +133,7 @@ func TestVerifyReleaseTakesWhatItsKeySigned(t *testing.T) {
 func TestVerifyReleaseRefuses(t *testing.T) {
 	key, other, brief := newKey(t, "archive", 0), newKey(t, "other", 0), newKey(t, "brief", time.Hour)
 	good := string(sign(t, releaseText(), key))
+	unsigned, _, _ := strings.Cut(good, "-----BEGIN PGP SIGNATURE")
 	signed := func(fields ...string) string { return string(sign(t, releaseText(fields...), key)) }
 	tests := map[string]struct{ data, want string }{
 		"an unsigned file":           {releaseText(), "not a clear-signed message"},
@@ -142,7 +143,7 @@ func TestVerifyReleaseRefuses(t *testing.T) {
 		"an altered text":            {strings.Replace(good, "Codename: bookworm", "Codename: bookw0rm", 1), "signature does not hold"},
 		"an altered digest":          {strings.Replace(good, digestOf("plain"), digestOf("evil"), 1), "signature does not hold"},
 		"a line more":                {strings.Replace(good, "\n-----BEGIN PGP SIGNATURE", "\nX: y\n-----BEGIN PGP SIGNATURE", 1), "signature does not hold"},
-		"a signature cut out":        {good[:strings.Index(good, "-----BEGIN PGP SIGNATURE")], "not a clear-signed message"},
+		"a signature cut out":        {unsigned, "not a clear-signed message"},
 		"something in front":         {"Codename: evil\n\n" + good, "not a clear-signed message"},
 		"something behind":           {good + "Codename: evil\n", "follows the signed message"},
 		"two messages":               {good + good, "follows the signed message"},
