@@ -48,8 +48,11 @@ const (
 	// DefaultMaxBytes bounds the engine's cache: about eight Kubernetes
 	// versions on two operating systems.
 	DefaultMaxBytes = 50e9
-	// reservedBytes of cache are kept whatever their age.
+	// reservedBytes of cache are kept whatever their age: about one image.
 	reservedBytes = 10e9
+	// freeBytes of the file system are left to others once more than
+	// reservedBytes are used.
+	freeBytes = 10e9
 	// keepFor is how long an unused cache entry stays below the bound.
 	keepFor = 14 * 24 * time.Hour
 	// historyEntries bounds BuildKit's own record of past builds.
@@ -300,8 +303,8 @@ func newWorker(ctx context.Context, options Options, snapshotter *ctdsnapshot.Sn
 	}
 	worker.RegistryHosts = resolver.NewRegistryConfig(nil)
 	worker.GCPolicy = []client.PruneInfo{ // nil would mean: never
-		{KeepDuration: keepFor, MaxUsedSpace: limit, ReservedSpace: reservedBytes},
-		{All: true, MaxUsedSpace: limit, ReservedSpace: reservedBytes},
+		{KeepDuration: keepFor, MaxUsedSpace: limit, ReservedSpace: reservedBytes, MinFreeSpace: freeBytes},
+		{All: true, MaxUsedSpace: limit, ReservedSpace: reservedBytes, MinFreeSpace: freeBytes},
 	}
 	return base.NewWorker(ctx, worker)
 }
