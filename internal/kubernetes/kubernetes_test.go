@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,26 +11,50 @@ import (
 )
 
 func TestLookupFindsTheMinorVersion(t *testing.T) {
-	for _, v := range []string{"v1.34.0", "v1.34.7", "v1.34.0-rc.1"} {
+	for v, minor := range map[string]int{
+		"v1.34.0": 34, "v1.34.7": 34, "v1.34.0-rc.1": 34, "v1.37.2": 37, "v1.27.5+vmware.1": 27, "v1.34.0+vmware.1-fips": 34,
+	} {
 		r, err := Lookup(v)
 		if err != nil {
 			t.Fatalf("Lookup(%q): %v", v, err)
 		}
-		if r.Minor != 34 {
-			t.Errorf("Lookup(%q).Minor = %d, want 34", v, r.Minor)
+		if r.Minor != minor {
+			t.Errorf("Lookup(%q).Minor = %d, want %d", v, r.Minor, minor)
 		}
 	}
 }
 
-func TestLookupRefusesWhatItCannotBuild(t *testing.T) {
-	for _, v := range []string{"", "1.34.0", "v1.34", "v1", "v2.0.0", "v1.2.0", "v1.34.0+vmware.1", "v1.99999999999999999999.0", "latest"} {
+var malformed = []string{"", "1.34.0", "v1.34", "v1", "v2.0.0", "v1.2.0", "v1.34+vmware.1", "v1.99999999999999999999.0", "latest"}
+
+func TestLookupRefusesWhatItDoesNotKnow(t *testing.T) {
+	for _, v := range malformed {
 		_, err := Lookup(v)
-		if fault.KindOf(err) != fault.BadSpec {
-			t.Errorf("Lookup(%q) = %v, want a bad spec", v, err)
+		refused(t, v, err)
+	}
+}
+
+func TestOnlyPublishedVersionsAreCompiled(t *testing.T) {
+	for _, v := range append([]string{"v1.27.16", "v1.33.5", "v1.34.0+vmware.1"}, malformed...) {
+		_, err := Compilable(v)
+		refused(t, v, err)
+	}
+	for _, minor := range Minors() {
+		if r, err := Compilable(minor + ".0"); err != nil || r.ArchiveOnly {
+			t.Errorf("Compilable(%s.0) = %+v, %v", minor, r, err)
 		}
-		if fault.RemedyOf(err) == "" {
-			t.Errorf("Lookup(%q): no remedy", v)
-		}
+	}
+	if want := []string{"v1.34", "v1.35", "v1.36", "v1.37"}; !slices.Equal(Minors(), want) {
+		t.Errorf("Minors() = %q, want %q", Minors(), want)
+	}
+}
+
+func refused(t *testing.T, version string, err error) {
+	t.Helper()
+	if fault.KindOf(err) != fault.BadSpec {
+		t.Errorf("%q: %v, want a bad spec", version, err)
+	}
+	if fault.RemedyOf(err) == "" {
+		t.Errorf("%q: no remedy", version)
 	}
 }
 
@@ -58,6 +83,9 @@ func TestEveryRowIsComplete(t *testing.T) {
 				t.Errorf("1.%d: %q is not a module version", r.Minor, v)
 			}
 		}
+		if want := 2 + min(1, max(0, semver.Compare(semver.Major(r.Containerd), "v1"))); r.ContainerdConfig != want {
+			t.Errorf("1.%d: containerd %s with configuration version %d", r.Minor, r.Containerd, r.ContainerdConfig)
+		}
 		if !strings.HasPrefix(r.KubeadmAPI, "kubeadm.k8s.io/") || r.ContainerdConfig < 2 {
 			t.Errorf("1.%d: configuration versions %q, %d", r.Minor, r.KubeadmAPI, r.ContainerdConfig)
 		}
@@ -67,7 +95,7 @@ func TestEveryRowIsComplete(t *testing.T) {
 			}
 		}
 	}
-	if !Known("v1.34") || Known("v1.34.0") || Known("1.34") {
+	if !Known("v1.34") || Known("v1.27") || Known("v1.34.0") || Known("1.34") {
 		t.Error("Known takes minor versions as v1.34")
 	}
 }

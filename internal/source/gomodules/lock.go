@@ -48,7 +48,7 @@ type locker struct {
 }
 
 func newLocker(cfg Config, version, arch string, allowUnverified []string) (*locker, error) {
-	release, err := kubernetes.Lookup(version)
+	release, err := kubernetes.Compilable(version)
 	if err != nil {
 		return nil, err
 	}
