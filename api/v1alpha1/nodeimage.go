@@ -28,11 +28,20 @@ const (
 // NodeImage describes one Kubernetes node image: an operating system, one
 // Kubernetes version and the user's customizations, for one or more
 // infrastructures. Its field names follow the Kubernetes API conventions.
+//
+// The comments of the fields below are what users read: nodesmith explain, the
+// JSON Schema and docs/spec.md print them. Defaults are left to Default and
+// examples to examples/full.yaml, which are printed beside them.
 type NodeImage struct {
-	APIVersion string   `json:"apiVersion"`
-	Kind       string   `json:"kind"`
-	Metadata   Metadata `json:"metadata"`
-	Spec       Spec     `json:"spec"`
+	// APIVersion is the version of this format.
+	APIVersion string `json:"apiVersion"`
+	// Kind is what the file describes.
+	Kind string `json:"kind"`
+	// Metadata names the image.
+	Metadata Metadata `json:"metadata"`
+	// Spec is what goes into the image. os, kubernetes and infrastructures have
+	// to be given; everything else has a default that works.
+	Spec Spec `json:"spec"`
 }
 
 // Metadata names the image.
@@ -42,68 +51,80 @@ type Metadata struct {
 	Name string `json:"name"`
 }
 
-// Spec is what goes into the image. OS, Kubernetes and Infrastructures have to
-// be given; everything else has a default that works.
+// Spec is what goes into the image.
 type Spec struct {
-	OS         OS         `json:"os"`
+	// OS is the operating system that the node runs.
+	OS OS `json:"os"`
+	// Kubernetes is what the node belongs to: every component of Kubernetes in
+	// the image, and the container images that kubeadm asks for.
 	Kubernetes Kubernetes `json:"kubernetes"`
 	// Infrastructures are the places the image shall run on: one disk each.
 	Infrastructures []string `json:"infrastructures"`
-	// Architecture is Debian's and Go's name of it. Default: amd64.
+	// Architecture is that of the machine, as Debian and Go name it.
 	Architecture string `json:"architecture,omitempty"`
-	// Packages are packages of the distribution, NAME or NAME=VERSION.
+	// Packages are packages of the distribution, beside those that a node needs
+	// anyway. NAME takes the newest version when locking, NAME=VERSION that one.
 	Packages []string `json:"packages,omitempty"`
-	Files    []File   `json:"files,omitempty"`
+	// Files are regular files that the build puts into the image; directories
+	// are made as needed. Each has exactly one of content and source.
+	Files []File `json:"files,omitempty"`
 	// KernelArguments are added to the kernel's command line in this order.
 	// None contains white space, quotes or a backslash, so that one written
 	// between single quotes means itself to a shell and to GRUB.
 	KernelArguments []string `json:"kernelArguments,omitempty"`
 	// Sysctls are kernel parameters by name (net.ipv4.ip_forward), set at boot.
 	Sysctls map[string]string `json:"sysctls,omitempty" accept:"int"`
-	Users   []User            `json:"users,omitempty"`
-	Disk    Disk              `json:"disk,omitzero"`
+	// Users are accounts that the build creates. They have no password: who has
+	// no SSH key can't log in.
+	Users []User `json:"users,omitempty"`
+	// Disk is the virtual disk of the image.
+	Disk Disk `json:"disk,omitzero"`
 	// AllowUnverified names inputs, for example Go module paths, that may enter
 	// the image without a verified checksum.
 	AllowUnverified []string `json:"allowUnverified,omitempty"`
 }
 
-// OS is the operating system and its release: debian, "12".
+// OS is an operating system and its release: debian, "12".
 type OS struct {
-	Distro  string `json:"distro"`
+	// Distro is the distribution.
+	Distro string `json:"distro"`
+	// Version is the distribution's release.
 	Version string `json:"version" accept:"int"`
 }
 
 // Kubernetes is the version of every Kubernetes component in the image.
 type Kubernetes struct {
-	// Version is a semantic version with a leading v: v1.34.0.
+	// Version is a semantic version in full, with a leading v.
 	Version string `json:"version"`
 }
 
 // File is a regular file that the build puts into the image. Exactly one of
 // Content and Source is set; Content points to an empty string for an empty file.
 type File struct {
-	// Path is absolute and clean.
+	// Path is where the file lies on the node: absolute, without . and .. in it.
 	Path string `json:"path"`
-	// Content is the file's text.
+	// Content is the file's text. A file without content and source is an
+	// error; an empty one has the content "".
 	Content *string `json:"content,omitempty"`
-	// Source is the path of a file in the build context, slash-separated and
-	// relative to its root.
+	// Source is the path of a file in the build context, the folder of the
+	// NodeImage: relative to it, with slashes.
 	Source string `json:"source,omitempty"`
-	// Mode is three or four octal digits. Default: 0644.
+	// Mode is the file's permissions: three or four octal digits, in quotes,
+	// because 0644 alone is the number 420.
 	Mode string `json:"mode,omitempty"`
-	// Owner is USER:GROUP, each a name or a number. Default: root:root.
+	// Owner is USER:GROUP, each a name or a number.
 	Owner string `json:"owner,omitempty"`
 }
 
-// User is an account that the build creates. It has no password: who has no
-// key in SSHAuthorizedKeys can't log in.
+// User is an account that the build creates.
 type User struct {
+	// Name is the name to log in with; root is not one.
 	Name string `json:"name"`
-	// SSHAuthorizedKeys are lines of authorized_keys(5), one key each.
+	// SSHAuthorizedKeys are lines of authorized_keys(5), one public key each.
 	SSHAuthorizedKeys []string `json:"sshAuthorizedKeys,omitempty"`
 	// Groups are supplementary groups.
 	Groups []string `json:"groups,omitempty"`
-	// Shell is an absolute path. Default: /bin/bash.
+	// Shell is the program that a login starts.
 	Shell string `json:"shell,omitempty"`
 	// Sudo lets the user run everything as root without a password.
 	Sudo bool `json:"sudo,omitempty"`
@@ -112,7 +133,7 @@ type User struct {
 // Disk is the virtual disk of the image.
 type Disk struct {
 	// Size is the disk's size as the image is made; the root file system grows
-	// to the size of the disk that it boots from. Default: 8Gi.
+	// to the size of the disk that it boots from.
 	Size Size `json:"size,omitzero" accept:"int"`
 }
 

@@ -226,6 +226,9 @@ func (c *checker) users(users []User) {
 	}
 }
 
+// sshKeyForm describes an SSH public key.
+const sshKeyForm = "one line of a .pub file, such as ssh-ed25519 AAAA... name"
+
 // sshKey checks one line of authorized_keys(5).
 func (c *checker) sshKey(at, key string) {
 	if strings.Contains(key, "PRIVATE KEY") {
@@ -239,7 +242,7 @@ func (c *checker) sshKey(at, key string) {
 	if key == "" || err != nil || len(rest) > 0 || strings.ContainsAny(key, "\n\r\x00") {
 		c.add(FieldError{
 			Field: at, Found: quote(key), Problem: "is not an SSH public key",
-			Allowed: []string{"one line of a .pub file, such as ssh-ed25519 AAAA... name"},
+			Allowed: []string{sshKeyForm},
 		})
 	}
 }

@@ -1,0 +1,321 @@
+package v1alpha1
+
+import (
+	_ "embed"
+	"encoding"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"iter"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+// Field documents a field of a NodeImage and those below it.
+type Field struct {
+	// Path is the field's place in a file: spec.files[].mode, "" for the whole.
+	Path string
+	// Name is the last part of the path: mode.
+	Name string
+	// Type says what is written there: string, boolean, size, object, list of
+	// strings, list of objects, map of strings.
+	Type string
+	// Text says what the field means, in one or more sentences on one line.
+	Text string
+	// Required fields have to be given.
+	Required bool
+	// Default is the value of a field that is not given; "" if it has none.
+	Default string
+	// Allowed are all values that the field, or each item of a list, may have;
+	// nil where Form says it, or nothing.
+	Allowed []string
+	// Form describes the values of the field, or of each item of a list.
+	Form string
+	// Example is the field as it is written, name and value, in YAML.
+	Example string
+	// Fields are those of an object, or of each object of a list.
+	Fields []*Field
+
+	goType    reflect.Type
+	acceptInt bool
+	syntax    *syntax
+	example   *yaml.Node
+}
+
+// source is the file whose comments describe the fields.
+//
+//go:embed nodeimage.go
+var source []byte
+
+// forms are the forms of strings that Validate checks, by path.
+var forms = map[string]syntax{
+	"metadata.name":                  nameSyntax,
+	"spec.packages":                  packageSyntax,
+	"spec.files[].path":              pathSyntax,
+	"spec.files[].content":           contentSyntax,
+	"spec.files[].source":            sourceSyntax,
+	"spec.files[].mode":              modeSyntax,
+	"spec.files[].owner":             ownerSyntax,
+	"spec.kernelArguments":           kernelArgumentSyntax,
+	"spec.sysctls":                   sysctlValueSyntax,
+	"spec.users[].name":              userSyntax,
+	"spec.users[].sshAuthorizedKeys": {"an SSH public key", sshKeyForm, nil, 0},
+	"spec.users[].groups":            groupSyntax,
+	"spec.users[].shell":             shellSyntax,
+	"spec.disk.size": {
+		"a size", "a whole number of MiB from " + minDiskSize.String() + " to " + maxDiskSize.String() + ", such as 8Gi, 10240Mi or 20G",
+		sizeSyntax, 0,
+	},
+	"spec.allowUnverified": inputSyntax,
+}
+
+// Reference returns the documentation of every field: the text is that of the
+// comments in this package, the defaults are what Default does, the examples
+// are taken from a NodeImage that sets every field.
+func Reference(known Known, example []byte) (*Field, error) {
+	texts, err := comments()
+	if err != nil {
+		return nil, err
+	}
+	root, bad := parse(example)
+	if bad != nil {
+		return nil, bad
+	}
+	r := reference{texts: texts, allowed: known.values(), forms: maps.Clone(forms)}
+	r.forms["spec.kubernetes.version"] = known.syntax()
+	defaulted := &NodeImage{}
+	oneItemEach(reflect.ValueOf(defaulted).Elem())
+	defaulted.Default()
+	image := &Field{Type: "object", Text: texts["NodeImage"], goType: reflect.TypeFor[NodeImage](), example: root}
+	return image, r.fields(image, reflect.ValueOf(defaulted).Elem(), []*yaml.Node{root})
+}
+
+// values are the closed lists of values, by path.
+func (k Known) values() map[string][]string {
+	versions := slices.Concat(slices.Collect(maps.Values(k.Distributions))...)
+	slices.Sort(versions)
+	return map[string][]string{
+		"apiVersion": {APIVersion}, "kind": {Kind},
+		"spec.os.distro":       slices.Sorted(maps.Keys(k.Distributions)),
+		"spec.os.version":      slices.Compact(versions),
+		"spec.infrastructures": k.Infrastructures, "spec.architecture": k.Architectures,
+	}
+}
+
+// syntax is the form of a Kubernetes version.
+func (k Known) syntax() syntax {
+	minors := make([]string, 0, len(k.Kubernetes))
+	for _, minor := range k.Kubernetes {
+		minors = append(minors, regexp.QuoteMeta(minor))
+	}
+	return syntax{
+		"a version", "a version of " + strings.Join(k.Kubernetes, ", ") + " in full, such as v1.34.0",
+		regexp.MustCompile(`^(` + strings.Join(minors, "|") + `)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`), 0,
+	}
+}
+
+// comments returns the comments of the types (File) and of their fields
+// (File.Mode) in this package's source, each on one line.
+func comments() (map[string]string, error) {
+	file, err := parser.ParseFile(token.NewFileSet(), "nodeimage.go", source, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		return nil, fmt.Errorf("comments of fields: %w", err)
+	}
+	texts := map[string]string{}
+	for _, decl := range file.Decls {
+		group, ok := decl.(*ast.GenDecl)
+		if !ok || group.Tok != token.TYPE {
+			continue
+		}
+		spec := group.Specs[0].(*ast.TypeSpec)
+		first, _, _ := strings.Cut(group.Doc.Text(), "\n\n") // what follows is for programmers
+		texts[spec.Name.Name] = oneLine(first)
+		fields, ok := spec.Type.(*ast.StructType)
+		if !ok {
+			continue
+		}
+		for _, field := range fields.Fields.List {
+			for _, name := range field.Names {
+				texts[spec.Name.Name+"."+name.Name] = oneLine(field.Doc.Text())
+			}
+		}
+	}
+	return texts, nil
+}
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// oneItemEach gives every list of structs one item, so that Default shows what
+// it does to items.
+func oneItemEach(v reflect.Value) {
+	switch {
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			oneItemEach(v.Field(i))
+		}
+	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		oneItemEach(v.Index(0))
+	}
+}
+
+// reference is one run of Reference.
+type reference struct {
+	texts   map[string]string
+	allowed map[string][]string
+	forms   map[string]syntax
+}
+
+// fields fills in the fields of an object of the type of v, which has the
+// defaults. examples are the objects of that kind that the example has.
+func (r reference) fields(parent *Field, v reflect.Value, examples []*yaml.Node) error {
+	for _, at := range reflect.VisibleFields(v.Type()) {
+		name, options, _ := strings.Cut(at.Tag.Get("json"), ",")
+		f := &Field{
+			Path: join(parent.Path, name), Name: name, Required: options == "",
+			goType: at.Type, acceptInt: at.Tag.Get("accept") == "int",
+		}
+		f.Text = name + strings.TrimPrefix(r.texts[v.Type().Name()+"."+at.Name], at.Name)
+		f.Allowed = r.allowed[f.Path]
+		if form, ok := r.forms[f.Path]; ok {
+			f.syntax, f.Form = &form, form.allowed
+		}
+		if err := f.quote(examples); err != nil {
+			return err
+		}
+		if err := r.typed(f, v.FieldByIndex(at.Index)); err != nil {
+			return err
+		}
+		parent.Fields = append(parent.Fields, f)
+	}
+	return nil
+}
+
+// typed fills in what follows from the field's type and from v, its default.
+func (r reference) typed(f *Field, v reflect.Value) error {
+	items := []*yaml.Node{f.example}
+	switch t := f.goType; {
+	case t == reflect.TypeFor[Size]():
+		f.Type = "size"
+		f.Default = text(v)
+	case t.Kind() == reflect.Bool:
+		f.Type, f.Default = "boolean", "false"
+	case t.Kind() == reflect.String || t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.String:
+		f.Type = "string"
+		if t.Kind() == reflect.String {
+			f.Default = v.String()
+		}
+	case t.Kind() == reflect.Struct:
+		f.Type = "object"
+		return r.fields(f, v, items)
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String:
+		f.Type = "list of strings"
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
+		f.Type = "list of objects"
+		f.Path += "[]"
+		return r.fields(f, v.Index(0), f.example.Content)
+	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.String:
+		f.Type = "map of strings"
+	default:
+		return fmt.Errorf("%s: no description of the type %s", f.Path, t)
+	}
+	return nil
+}
+
+// text returns a value as it is written; "" for the zero value.
+func text(v reflect.Value) string {
+	if v.IsZero() {
+		return ""
+	}
+	data, err := v.Interface().(encoding.TextMarshaler).MarshalText()
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}
+
+// quote takes the field's example from the first of the objects that has it.
+func (f *Field) quote(objects []*yaml.Node) error {
+	for _, object := range objects {
+		for i := 0; i+1 < len(object.Content); i += 2 {
+			if object.Content[i].Value != f.Name {
+				continue
+			}
+			f.example = withoutComments(object.Content[i+1])
+			var text strings.Builder
+			encoder := yaml.NewEncoder(&text)
+			encoder.SetIndent(2)
+			err := errors.Join(encoder.Encode(map[string]*yaml.Node{f.Name: f.example}), encoder.Close())
+			f.Example = strings.TrimSuffix(text.String(), "\n")
+			return err
+		}
+	}
+	return fmt.Errorf("the example does not set %s", f.Path)
+}
+
+func withoutComments(n *yaml.Node) *yaml.Node {
+	bare := *n
+	bare.HeadComment, bare.LineComment, bare.FootComment = "", "", ""
+	bare.Content = make([]*yaml.Node, 0, len(n.Content))
+	for _, child := range n.Content {
+		bare.Content = append(bare.Content, withoutComments(child))
+	}
+	return &bare
+}
+
+// index is what a path has behind the name of a list or of a map.
+var index = regexp.MustCompile(`\[[^\]]*\]`)
+
+// Find returns the field at a path: spec.files[].mode, spec.files.mode and
+// spec.files[0].mode are the same, "" is f itself. A path that leads to no field
+// is a fault.Usage.
+func (f *Field) Find(path string) (*Field, error) {
+	at := f
+	for _, name := range strings.FieldsFunc(index.ReplaceAllString(path, ""), func(r rune) bool { return r == '.' }) {
+		i := slices.IndexFunc(at.Fields, func(f *Field) bool { return f.Name == name })
+		if i < 0 {
+			return nil, at.unknown(name)
+		}
+		at = at.Fields[i]
+	}
+	return at, nil
+}
+
+// unknown says that the field has no such field below it.
+func (f *Field) unknown(name string) error {
+	bad := &FieldError{Field: join(f.Path, name), Problem: "is not a field"}
+	for _, below := range f.Fields {
+		bad.Allowed = append(bad.Allowed, below.Name)
+	}
+	bad.Suggestion = nearest(name, bad.Allowed)
+	if len(bad.Allowed) == 0 {
+		return fault.New(fault.Usage, "nodesmith explain "+f.Path, "%w: %s is a %s", errors.New(bad.Error()), f.Path, f.Type)
+	}
+	return fault.New(fault.Usage, "nodesmith explain lists the fields at the top", "%w", bad)
+}
+
+// All yields f and every field below it, in the order of the file.
+func (f *Field) All() iter.Seq[*Field] {
+	return func(yield func(*Field) bool) { f.all(yield) }
+}
+
+func (f *Field) all(yield func(*Field) bool) bool {
+	if !yield(f) {
+		return false
+	}
+	for _, below := range f.Fields {
+		if !below.all(yield) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,205 @@
+package v1alpha1_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"sigs.k8s.io/yaml"
+
+	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/examples"
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+func reference(t *testing.T) *v1alpha1.Field {
+	t.Helper()
+	image, err := v1alpha1.Reference(known, examples.Full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+func TestEveryFieldHasTextTypeAndExample(t *testing.T) {
+	for f := range reference(t).All() {
+		if f.Path == "" {
+			continue
+		}
+		if !strings.HasPrefix(f.Text, f.Name+" ") || !strings.HasSuffix(f.Text, ".") || len(strings.Fields(f.Text)) < 4 {
+			t.Errorf("%s: the text %q is not a sentence about %s", f.Path, f.Text, f.Name)
+		}
+		if f.Type == "" || !strings.HasPrefix(f.Example, f.Name+":") {
+			t.Errorf("%s: type %q, example %q", f.Path, f.Type, f.Example)
+		}
+		if f.Type == "string" && f.Form == "" && f.Allowed == nil {
+			t.Errorf("%s: nothing says what may stand there", f.Path)
+		}
+		// Users know the names in files, not those in Go.
+		if name := regexp.MustCompile(`\b(OS|KernelArguments|SSHAuthorizedKeys|AllowUnverified)\b`).FindString(f.Text); name != "" {
+			t.Errorf("%s: %s is a name of the program, not of the file: %q", f.Path, name, f.Text)
+		}
+	}
+}
+
+func TestReferenceHasTheDefaultsThatDefaultSets(t *testing.T) {
+	want := map[string]string{
+		"spec.architecture": "amd64", "spec.disk.size": "8Gi", "spec.files[].mode": "0644",
+		"spec.files[].owner": "root:root", "spec.users[].shell": "/bin/bash", "spec.users[].sudo": "false",
+	}
+	for f := range reference(t).All() {
+		if f.Default != want[f.Path] {
+			t.Errorf("%s: default %q, want %q", f.Path, f.Default, want[f.Path])
+		}
+		if f.Required && f.Default != "" {
+			t.Errorf("%s has to be given and has a default", f.Path)
+		}
+	}
+}
+
+func TestFindTakesPathsAsMessagesHaveThem(t *testing.T) {
+	image := reference(t)
+	for path, want := range map[string]string{
+		"": "", "spec": "spec", "spec.files": "spec.files[]", "spec.files[].mode": "spec.files[].mode",
+		"spec.files[3].mode": "spec.files[].mode", "spec.files.mode": "spec.files[].mode",
+		"spec.sysctls[vm.swappiness]": "spec.sysctls", "metadata.name": "metadata.name",
+	} {
+		if f, err := image.Find(path); err != nil || f.Path != want {
+			t.Errorf("Find(%q) = %+v, %v; want %s", path, f, err, want)
+		}
+	}
+	for path, want := range map[string]string{
+		"spec.dsik":        `spec.dsik: is not a field; allowed: os, `,
+		"spec.disk.siez":   `spec.disk.siez: is not a field; allowed: size; did you mean "size"?`,
+		"spec.disk.size.x": "spec.disk.size.x: is not a field: spec.disk.size is a size",
+		"disk":             "disk: is not a field; allowed: apiVersion, kind, metadata, spec",
+	} {
+		_, err := image.Find(path)
+		if err == nil || !strings.HasPrefix(err.Error(), want) || fault.KindOf(err) != fault.Usage {
+			t.Errorf("Find(%q): %v, want %s", path, err, want)
+		}
+	}
+}
+
+// compiled is the schema as another program understands it.
+func compiled(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	data, err := reference(t).Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft7) // the schema has to say which one it is
+	if err := c.AddResource("nodeimage.json", document); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("nodeimage.json") // checks it against the draft's own schema
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.DraftVersion != 2020 {
+		t.Errorf("draft %d", s.DraftVersion)
+	}
+	return s
+}
+
+func check(t *testing.T, s *jsonschema.Schema, spec []byte) error {
+	t.Helper()
+	data, err := yaml.YAMLToJSON(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Validate(document)
+}
+
+func TestSchemaTakesTheExamples(t *testing.T) {
+	s := compiled(t)
+	paths, err := filepath.Glob("../../examples/*.yaml")
+	if err != nil || len(paths) < 3 {
+		t.Fatalf("examples: %q, %v", paths, err)
+	}
+	for _, path := range paths {
+		spec, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := check(t, s, spec); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// What the schema refuses, Validate refuses too, and the other way round for
+// rules about a single field.
+func TestSchemaAgreesWithValidate(t *testing.T) {
+	s := compiled(t)
+	for _, test := range []struct {
+		name, old, new string
+		valid          bool
+	}{
+		{"nothing else", "", "", true},
+		{"integer for a version", `version: "12"`, "version: 12", true},
+		{"size in bytes", "", "  disk: {size: 8589934592}\n", true},
+		{"size with a fraction", "", "  disk: {size: 2.5Gi}\n", true},
+		{"integer of a sysctl", "", "  sysctls: {vm.swappiness: 10}\n", true},
+		{"empty sysctl", "", `  sysctls: {kernel.core_pattern: ""}` + "\n", true},
+		{"empty file", "", `  files: [{path: /a, content: ""}]` + "\n", true},
+		{"prerelease", "v1.34.0", "v1.34.0-rc.1", true},
+		{"vendor's version", "v1.34.0", "v1.33.5+vendor.1-fips", true},
+		{"unknown field", "", "  diks: {size: 8Gi}\n", false},
+		{"unknown field of an item", "", "  users: [{name: ada, uid: 1}]\n", false},
+		{"unknown distribution", "debian", "debain", false},
+		{"unknown release", `"12"`, `"4"`, false},
+		{"unknown infrastructure", "[qemu]", "[quemu]", false},
+		{"no infrastructure", "[qemu]", "[]", false},
+		{"no kubernetes", "  kubernetes: {version: v1.34.0}\n", "", false},
+		{"version without v", "v1.34.0", "1.34.0", false},
+		{"minor version alone", "v1.34.0", "v1.34", false},
+		{"unsupported version", "v1.34.0", "v1.9.0", false},
+		{"name with capitals", "name: node", "name: Node", false},
+		{"list instead of a mapping", "", "  disk: [8Gi]\n", false},
+		{"string instead of a list", "", "  packages: htop\n", false},
+		{"string instead of a boolean", "", "  users: [{name: ada, sudo: \"true\"}]\n", false},
+		{"file with both", "", "  files: [{path: /a, content: a, source: motd.txt}]\n", false},
+		{"file with neither", "", "  files: [{path: /a}]\n", false},
+		{"mode as a word", "", "  files: [{path: /a, content: a, mode: rw}]\n", false},
+		{"argument with a space", "", "  kernelArguments: [a b]\n", false},
+		{"package with a slash", "", "  packages: [htop/sid]\n", false},
+		{"size of nothing known", "", "  disk: {size: 8GiB}\n", false},
+		{"user in capitals", "", "  users: [{name: Ada}]\n", false},
+	} {
+		spec := shortest + test.new
+		if test.old != "" {
+			spec = strings.Replace(shortest, test.old, test.new, 1)
+		}
+		_, err := read(spec)
+		if refused := check(t, s, []byte(spec)); (err == nil) != test.valid || (refused == nil) != test.valid {
+			t.Errorf("%s: valid should be %v\nValidate: %v\nschema: %v", test.name, test.valid, err, refused)
+		}
+	}
+}
+
+// Go's names for characters are not those of ECMA-262, which JSON Schema has.
+func TestPatternsOfTheSchemaAreNotGosAlone(t *testing.T) {
+	data, err := reference(t).Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, foreign := range []string{`\\p`, `\\x{`, `(?i)`, `(?P<`, `[[:`} {
+		if bytes.Contains(data, []byte(foreign)) {
+			t.Errorf("the schema has a pattern with %s", foreign)
+		}
+	}
+}
