@@ -92,11 +92,11 @@ var badSpecs = []struct{ name, old, new, want string }{
 	},
 	{
 		"unknown field", "", "  networking: {}\n",
-		"s.yaml:8:3: spec.networking: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, users, disk, allowUnverified",
+		"s.yaml:8:3: spec.networking: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, users, disk, allowUnverified",
 	},
 	{
 		"misspelt field", "  kubernetes:", "  kuberntes:",
-		`s.yaml:6:3: spec.kuberntes: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, users, disk, allowUnverified; did you mean "kubernetes"?`,
+		`s.yaml:6:3: spec.kuberntes: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, users, disk, allowUnverified; did you mean "kubernetes"?`,
 	},
 	{
 		"misspelt field of a list's item", "", "  users:\n  - name: ada\n    sshAuthorisedKeys: []\n",
@@ -104,7 +104,7 @@ var badSpecs = []struct{ name, old, new, want string }{
 	},
 	{
 		"field of another kind of case", "", "  kernelarguments: [quiet]\n",
-		`s.yaml:8:3: spec.kernelarguments: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, users, disk, allowUnverified; did you mean "kernelArguments"?`,
+		`s.yaml:8:3: spec.kernelarguments: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, users, disk, allowUnverified; did you mean "kernelArguments"?`,
 	},
 	{
 		"repeated field", "", "  os: {distro: debian, version: \"13\"}\n",
@@ -455,13 +455,46 @@ var badSpecs = []struct{ name, old, new, want string }{
 			"s.yaml:5:33: spec.os.version: the number 12.0 is not a string: it needs quotes; did you mean \"12.0\"?\n" +
 			"s.yaml:5:39: spec.os.edition: is not a field; allowed: distro, version\n" +
 			"s.yaml:6:15: spec.kubernetes: \"v1.34.0\" is not a mapping; allowed: version\n" +
-			"s.yaml:7:3: spec.infrastrucures: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, users, disk, allowUnverified; did you mean \"infrastructures\"?\n" +
+			"s.yaml:7:3: spec.infrastrucures: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, users, disk, allowUnverified; did you mean \"infrastructures\"?\n" +
 			"s.yaml:8:20: spec.packages[1]: the number 7 is not a string: it needs quotes; did you mean \"7\"?\n" +
 			"s.yaml:9:16: spec.disk.size: \"1Gi\" is too small; allowed: 2Gi to 2Ti",
 	},
 	{
 		"field that commands the terminal", "", "  \"a\\e[2J\\nb\": x\n",
-		`s.yaml:8:3: spec.a\x1b[2J\nb: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, users, disk, allowUnverified`,
+		`s.yaml:8:3: spec.a\x1b[2J\nb: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, users, disk, allowUnverified`,
+	},
+	{
+		"kernel module with its file's ending", "", "  kernelModules: [nbd, nbd.ko]\n",
+		`s.yaml:8:24: spec.kernelModules[1]: "nbd.ko" is not the name of a kernel module; allowed: letters, digits, _ and -, such as nvme_tcp`,
+	},
+	{
+		"time server as a URL, and twice", "", "  ntpServers: [a, 'ntp://b', a]\n",
+		"s.yaml:8:19: spec.ntpServers[1]: \"ntp://b\" is not a time server; allowed: a host name or an IP address, such as ntp.example.org or 2001:db8::123\n" +
+			"s.yaml:8:30: spec.ntpServers[2]: \"a\" is there twice; first as spec.ntpServers[0]",
+	},
+	{
+		"time zone that leaves the database", "", "  timeZone: ../../etc/shadow\n",
+		`s.yaml:8:13: spec.timeZone: "../../etc/shadow" is not a time zone; allowed: a name of the IANA database, such as Etc/UTC or Europe/Berlin`,
+	},
+	{
+		"unit without its type", "", "  systemdUnits: [{name: kubelet, enable: true}]\n",
+		`s.yaml:8:25: spec.systemdUnits[0].name: "kubelet" is not the name of a systemd unit; allowed: a full name such as backup.timer or tunnel@west.service`,
+	},
+	{
+		"units that say nothing, too much, or what can't be", "",
+		"  systemdUnits:\n  - {name: a.timer}\n  - {name: b.timer, mask: true, enable: true}\n  - {name: c.timer, content: '[Timer]', enable: true}\n  - {name: d.timer, content: ''}\n  - {name: a.timer, mask: true}\n",
+		"s.yaml:9:5: spec.systemdUnits[0]: says nothing about the unit; allowed: content, dropIns, enable or mask\n" +
+			"s.yaml:10:27: spec.systemdUnits[1].mask: leaves nothing of the unit; it goes with no other field\n" +
+			"s.yaml:11:49: spec.systemdUnits[2].enable: needs an [Install] section in content: it says what starts the unit\n" +
+			"s.yaml:12:30: spec.systemdUnits[3].content: is empty; allowed: a unit file, or mask: true\n" +
+			"s.yaml:13:12: spec.systemdUnits[4].name: \"a.timer\" is there twice; first as spec.systemdUnits[0].name",
+	},
+	{
+		"drop-ins of a wrong name, without content, and that are files too", "",
+		"  files: [{path: /etc/systemd/system/a.service.d/b.conf, content: x}]\n  systemdUnits:\n  - {name: a.service, dropIns: [{name: b.conf, content: x}, {name: c, content: x}, {name: d.conf}]}\n",
+		"s.yaml:10:40: spec.systemdUnits[0].dropIns[0].name: \"/etc/systemd/system/a.service.d/b.conf\" is there twice; first as spec.files[0].path\n" +
+			"s.yaml:10:68: spec.systemdUnits[0].dropIns[1].name: \"c\" is not the name of a drop-in; allowed: a file name that ends in .conf, such as 10-limits.conf\n" +
+			"s.yaml:10:84: spec.systemdUnits[0].dropIns[2].content: is required",
 	},
 	{
 		"broken size that is a list", "", "  disk: {size: [8Gi]}\n",

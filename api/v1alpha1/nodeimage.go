@@ -23,6 +23,7 @@ const (
 	defaultFileMode          = "0644"
 	defaultOwner             = "root:root"
 	defaultShell             = "/bin/bash"
+	defaultTimeZone          = "Etc/UTC"
 )
 
 // NodeImage describes one Kubernetes node image: an operating system, one
@@ -74,6 +75,16 @@ type Spec struct {
 	KernelArguments []string `json:"kernelArguments,omitempty"`
 	// Sysctls are kernel parameters by name (net.ipv4.ip_forward), set at boot.
 	Sysctls map[string]string `json:"sysctls,omitempty" accept:"int"`
+	// KernelModules are loaded at every boot, beside overlay and br_netfilter.
+	// The build fails if the image's kernel has no such module.
+	KernelModules []string `json:"kernelModules,omitempty"`
+	// SystemdUnits are units that the build adds, extends, enables or masks.
+	SystemdUnits []SystemdUnit `json:"systemdUnits,omitempty"`
+	// NTPServers are the time servers of the node, by name or address, in the
+	// place of the distribution's own.
+	NTPServers []string `json:"ntpServers,omitempty"`
+	// TimeZone is a zone of the IANA database that the image's tzdata has.
+	TimeZone string `json:"timeZone,omitempty"`
 	// Users are accounts that the build creates. They have no password: who has
 	// no SSH key can't log in.
 	Users []User `json:"users,omitempty"`
@@ -116,6 +127,31 @@ type File struct {
 	Owner string `json:"owner,omitempty"`
 }
 
+// SystemdUnit is a unit of systemd: one that Content makes, or one that the
+// image has anyway. It says at least one thing about it.
+type SystemdUnit struct {
+	// Name is the unit's full name, with its type.
+	Name string `json:"name"`
+	// Content is the unit file; without it the unit is one that the image has.
+	Content *string `json:"content,omitempty"`
+	// DropIns are files that change or extend the unit, read in the order of
+	// their names.
+	DropIns []DropIn `json:"dropIns,omitempty"`
+	// Enable starts the unit with what its [Install] section names, as
+	// systemctl enable does.
+	Enable bool `json:"enable,omitempty"`
+	// Mask makes it impossible to start the unit.
+	Mask bool `json:"mask,omitempty"`
+}
+
+// DropIn is a file in a unit's .d directory.
+type DropIn struct {
+	// Name is the file's name, ending in .conf.
+	Name string `json:"name"`
+	// Content is the drop-in's text: sections and settings as in a unit file.
+	Content string `json:"content"`
+}
+
 // User is an account that the build creates.
 type User struct {
 	// Name is the name to log in with; root is not one.
@@ -143,6 +179,7 @@ func (img *NodeImage) Default() {
 	spec := &img.Spec
 	setDefault(&spec.Architecture, defaultArchitecture)
 	setDefault(&spec.Disk.Size, defaultDiskSize)
+	setDefault(&spec.TimeZone, defaultTimeZone)
 	// The caller may share the lists with another NodeImage.
 	spec.Files = slices.Clone(spec.Files)
 	for i := range spec.Files {

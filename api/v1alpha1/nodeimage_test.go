@@ -70,6 +70,7 @@ func TestShortestSpecGetsDefaults(t *testing.T) {
 			Kubernetes:      v1alpha1.Kubernetes{Version: "v1.34.0"},
 			Infrastructures: []string{"qemu"},
 			Architecture:    "amd64",
+			TimeZone:        "Etc/UTC",
 			Disk:            v1alpha1.Disk{Size: 8 << 30},
 		},
 	}
@@ -162,7 +163,8 @@ func collectUnset(path string, v reflect.Value, unset map[string]bool) {
 			collectUnset(path+"."+v.Type().Field(i).Name, v.Field(i), unset)
 		}
 	case reflect.Slice:
-		unset[path] = v.Len() == 0
+		before, seen := unset[path]
+		unset[path] = v.Len() == 0 && (before || !seen)
 		for i := range v.Len() {
 			collectUnset(path+"[]", v.Index(i), unset)
 		}

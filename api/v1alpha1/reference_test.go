@@ -49,6 +49,7 @@ func TestEveryFieldHasTextTypeAndExample(t *testing.T) {
 func TestReferenceHasTheDefaultsThatDefaultSets(t *testing.T) {
 	want := map[string]string{
 		"spec.architecture": "amd64", "spec.disk.size": "8Gi", "spec.files[].mode": "0644",
+		"spec.timeZone": "Etc/UTC", "spec.systemdUnits[].enable": "false", "spec.systemdUnits[].mask": "false",
 		"spec.files[].owner": "root:root", "spec.users[].shell": "/bin/bash", "spec.users[].sudo": "false",
 	}
 	for f := range reference(t).All() {

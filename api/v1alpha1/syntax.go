@@ -92,6 +92,31 @@ var (
 		"the value of a kernel parameter", "one line",
 		regexp.MustCompile(`^[^` + control + `]*$`), 4095,
 	}
+	// As modprobe(8) takes them: - and _ are the same.
+	moduleSyntax = syntax{
+		"the name of a kernel module", "letters, digits, _ and -, such as nvme_tcp",
+		regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`), 55, // MODULE_NAME_LEN of linux/moduleparam.h
+	}
+	// systemd.unit(5): a prefix, perhaps @ and an instance, and a type.
+	unitSyntax = syntax{
+		"the name of a systemd unit", "a full name such as backup.timer or tunnel@west.service",
+		regexp.MustCompile(`^[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\-]*)?\.(service|socket|timer|target|path|mount|automount|swap|slice)$`), 255,
+	}
+	dropInSyntax = syntax{
+		"the name of a drop-in", "a file name that ends in .conf, such as 10-limits.conf",
+		regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9:_.@-]*\.conf$`), 255,
+	}
+	unitContentSyntax = syntax{"text", contentSyntax.allowed, contentSyntax.pattern, 0}
+	// RFC 1123 host names and IP addresses; chrony.conf(5) separates by spaces.
+	serverSyntax = syntax{
+		"a time server", "a host name or an IP address, such as ntp.example.org or 2001:db8::123",
+		regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)$`), 253,
+	}
+	// Names of the IANA time zone database ("theory.html", Names of timezones).
+	timeZoneSyntax = syntax{
+		"a time zone", "a name of the IANA database, such as Etc/UTC or Europe/Berlin",
+		regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$`), 255,
+	}
 	// A Go module path, a package or an address.
 	inputSyntax = syntax{
 		"the name of an input", "a name without spaces, such as a Go module's path",

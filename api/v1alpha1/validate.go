@@ -62,6 +62,14 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 		c.matches(at, argument, kernelArgumentSyntax)
 	}
 	c.sysctls(spec.Sysctls)
+	for at, module := range c.unique("spec.kernelModules", spec.KernelModules) {
+		c.matches(at, module, moduleSyntax)
+	}
+	c.units(spec.SystemdUnits, spec.Files)
+	for at, server := range c.unique("spec.ntpServers", spec.NTPServers) {
+		c.matches(at, server, serverSyntax)
+	}
+	c.matches("spec.timeZone", spec.TimeZone, timeZoneSyntax)
 	c.users(spec.Users)
 	c.disk(spec.Disk)
 	for at, input := range c.unique("spec.allowUnverified", spec.AllowUnverified) {

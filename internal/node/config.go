@@ -8,6 +8,7 @@
 package node
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,7 +32,25 @@ type Config struct {
 	// UserSysctls and win over the node's own.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 	Units   Units             `json:"units,omitzero"`
+	// KernelModules are the user's modules to load at boot; they are written to
+	// UserModules, and the tree's kernels have to have them.
+	KernelModules []string `json:"kernelModules,omitempty"`
+	// TimeZone is a zone of the tree's /usr/share/zoneinfo; as the tree has it
+	// when it is empty.
+	TimeZone string `json:"timeZone,omitempty"`
+	// Cuts take lines out of files that packages brought.
+	Cuts []Cut `json:"cuts,omitempty"`
 }
+
+// Cut takes the lines that match a regular expression out of a file of the tree.
+type Cut struct {
+	Path string `json:"path"`
+	// Lines is matched against each line without its end (package regexp).
+	Lines string `json:"lines"`
+}
+
+// UserModules is the file that Config.KernelModules is written to.
+const UserModules = "/etc/modules-load.d/user.conf"
 
 // UserSysctls is the file that Config.Sysctls is written to: its name sorts
 // behind those of the node's own parameters and of the distribution.
@@ -161,6 +180,9 @@ func (c Config) With(over Config) Config {
 			Enable: union(without(c.Units.Enable, over.Units.Mask), over.Units.Enable),
 			Mask:   union(without(c.Units.Mask, over.Units.Enable), over.Units.Mask),
 		},
+		KernelModules: union(c.KernelModules, over.KernelModules),
+		TimeZone:      cmp.Or(over.TimeZone, c.TimeZone),
+		Cuts:          slices.Concat(c.Cuts, over.Cuts),
 	}
 	for _, m := range []map[string]string{c.Sysctls, over.Sysctls} {
 		for k, v := range m {

@@ -22,6 +22,8 @@ func TestDecodeReadsWhatEncodingWrote(t *testing.T) {
 		Users:       []User{{Name: "ada", SSHAuthorizedKeys: []string{testKey}, Groups: []string{"adm"}, Sudo: true}},
 		Sysctls:     map[string]string{"vm.max_map_count": "262144"},
 		Units:       Units{Enable: []string{"a@b.service"}, Mask: []string{"c.timer"}},
+
+		KernelModules: []string{"nbd"}, TimeZone: "Europe/Berlin", Cuts: []Cut{{Path: "/etc/d", Lines: "^a"}},
 	}
 	data, err := json.Marshal(want)
 	if err != nil {
@@ -72,6 +74,13 @@ func TestDecodeRefuses(t *testing.T) {
 		"sysctl value":          {`{"sysctls": {"vm.x": "1\nkernel.y = 2"}}`, "not one line"},
 		"unit without type":     {`{"units": {"enable": ["kubelet"]}}`, "full name of a unit"},
 		"unit as path":          {`{"units": {"mask": ["../../passwd.service"]}}`, "full name of a unit"},
+		"module file":           {`{"kernelModules": ["nbd.ko"]}`, "not the name of a kernel module"},
+		"module twice":          {`{"kernelModules": ["nbd", "nbd"]}`, "given at kernelModules[0] already"},
+		"list of modules":       {`{"files": [{"path": "/etc/modules-load.d/user.conf"}]}`, "written from kernelModules"},
+		"zone above the zones":  {`{"timeZone": "../../etc/shadow"}`, "not a time zone"},
+		"zone as a file":        {`{"files": [{"path": "/etc/localtime"}]}`, "written from timeZone"},
+		"cut of nothing":        {`{"cuts": [{"path": "/etc/a", "lines": ""}]}`, "cuts[0].lines"},
+		"broken cut":            {`{"cuts": [{"path": "/etc/a", "lines": "("}]}`, "not a regular expression"},
 		"masked and enabled":    {`{"units": {"enable": ["a.service"], "mask": ["a.service"]}}`, "given at units.enable[0] already"},
 		"all defects at once 1": {`{"links": [{"path": "a", "target": ""}], "users": [{"name": ""}]}`, "links[0].path"},
 		"all defects at once 2": {`{"links": [{"path": "a", "target": ""}], "users": [{"name": ""}]}`, "users[0].name"},

@@ -22,7 +22,11 @@ var (
 	// sysctlName is a key of sysctl.d(5), with dots or slashes between elements.
 	sysctlName = regexp.MustCompile(`^[a-z0-9_]+([./][A-Za-z0-9_@:*-]+)+$`)
 	// unitName is a unit of systemd.unit(5): prefix, perhaps @instance, and a type.
-	unitName = regexp.MustCompile(
+	// moduleName is what modules-load.d(5) lists, timeZone a path below
+	// /usr/share/zoneinfo.
+	moduleName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
+	timeZone   = regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$`)
+	unitName   = regexp.MustCompile(
 		`^[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\-]*)?\.(service|socket|timer|target|path|mount|automount|swap|slice)$`)
 )
 
@@ -76,6 +80,7 @@ func (c Config) Validate() error {
 		v.sysctl(fmt.Sprintf("sysctls[%s]", k), k, c.Sysctls[k])
 	}
 	v.units(c.Units)
+	v.settings(c)
 	return v.err()
 }
 
@@ -123,8 +128,13 @@ func (v *validator) target(at, p string) {
 	if slices.Contains(accountFiles, p) {
 		v.errorf(at+".path", "%s is written from users, not from files", p)
 	}
-	if p == UserSysctls {
+	switch p {
+	case UserSysctls:
 		v.errorf(at+".path", "%s is written from sysctls, not from files", p)
+	case UserModules:
+		v.errorf(at+".path", "%s is written from kernelModules, not from files", p)
+	case "/etc/localtime":
+		v.errorf(at+".path", "%s is written from timeZone, not from files", p)
 	}
 	for above := p; above != "/"; above = path.Dir(above) {
 		if matchesAny(identities, above) {
@@ -212,6 +222,27 @@ func (v *validator) sysctl(at, name, value string) {
 	}
 	if value == "" || strings.ContainsAny(value, "\n\r\x00") {
 		v.errorf(at, "%q is not one line of text", value)
+	}
+}
+
+// settings checks what is neither a path nor a unit.
+func (v *validator) settings(c Config) {
+	for i, m := range c.KernelModules {
+		at := fmt.Sprintf("kernelModules[%d]", i)
+		if !moduleName.MatchString(m) {
+			v.errorf(at, "%q is not the name of a kernel module", m)
+		}
+		v.once(at, "module", m)
+	}
+	if c.TimeZone != "" && !timeZone.MatchString(c.TimeZone) {
+		v.errorf("timeZone", "%q is not a time zone such as Etc/UTC", c.TimeZone)
+	}
+	for i, cut := range c.Cuts {
+		at := fmt.Sprintf("cuts[%d]", i)
+		v.absolute(at+".path", cut.Path)
+		if _, err := regexp.Compile(cut.Lines); err != nil || cut.Lines == "" {
+			v.errorf(at+".lines", "%q is not a regular expression", cut.Lines)
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ func (n nodeInputs) config(buildContext fs.FS) (node.Config, []bundle.File, erro
 	if err != nil {
 		return node.Config{}, nil, err
 	}
-	user, files, err := userConfig(n.image.Spec, buildContext)
+	user, files, err := userConfig(n.image.Spec, n.release.Family, buildContext)
 	if err != nil {
 		return node.Config{}, nil, err
 	}
@@ -87,8 +87,13 @@ func (n nodeInputs) boot() (node.Config, error) {
 
 // userConfig returns what the spec adds, and the files that it takes from the
 // build context, by the names under which the configuration refers to them.
-func userConfig(spec v1alpha1.Spec, buildContext fs.FS) (node.Config, []bundle.File, error) {
-	config := node.Config{Sysctls: spec.Sysctls}
+func userConfig(spec v1alpha1.Spec, family string, buildContext fs.FS) (node.Config, []bundle.File, error) {
+	config, err := node.TimeServers(family, spec.NTPServers)
+	if err != nil {
+		return config, nil, err
+	}
+	config = config.With(unitConfig(spec.SystemdUnits))
+	config.Sysctls, config.KernelModules, config.TimeZone = spec.Sysctls, spec.KernelModules, spec.TimeZone
 	var files []bundle.File
 	for i, f := range spec.Files {
 		mode, err := strconv.ParseUint(f.Mode, 8, 32)
@@ -111,4 +116,24 @@ func userConfig(spec v1alpha1.Spec, buildContext fs.FS) (node.Config, []bundle.F
 		})
 	}
 	return config, files, nil
+}
+
+// unitConfig returns the files of systemd units and what is enabled and masked.
+func unitConfig(units []v1alpha1.SystemdUnit) node.Config {
+	var config node.Config
+	for _, unit := range units {
+		if unit.Content != nil {
+			config.Files = append(config.Files, node.File{Path: unit.Path(), Content: *unit.Content})
+		}
+		for _, dropIn := range unit.DropIns {
+			config.Files = append(config.Files, node.File{Path: unit.DropInPath(dropIn), Content: dropIn.Content})
+		}
+		if unit.Enable {
+			config.Units.Enable = append(config.Units.Enable, unit.Name)
+		}
+		if unit.Mask {
+			config.Units.Mask = append(config.Units.Mask, unit.Name)
+		}
+	}
+	return config
 }

@@ -36,7 +36,8 @@ type Options struct {
 }
 
 // Run applies c. It removes the builder's state and c.Removals, writes
-// accounts, homes, directories, files, links and units in this order, and then
+// accounts, homes, directories, files, links, the time zone, modules and units
+// in this order, and then
 // looks whether the tree is sealed: anything that would make two nodes one, a
 // password, or an account that nobody asked for is an error.
 func Run(ctx context.Context, o Options, c node.Config) (err error) {
@@ -61,8 +62,11 @@ func Run(ctx context.Context, o Options, c node.Config) (err error) {
 		{"write accounts", r.writeAccounts},
 		{"write homes", r.writeHomes},
 		{"write directories", r.writeDirectories},
+		{"cut lines", r.cutLines},
 		{"write files", r.writeFiles},
 		{"write links", r.writeLinks},
+		{"set the time zone", r.writeTimeZone},
+		{"list kernel modules", r.writeModules},
 		{"mask and enable units", r.writeUnits},
 		{"check the seal", r.verify},
 		{"set times", t.finish},

@@ -1,0 +1,72 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"strings"
+)
+
+// UnitDirectory is where the build puts unit files; a unit's drop-ins lie below
+// it in NAME.d (systemd.unit(5)).
+const UnitDirectory = "/etc/systemd/system"
+
+// units checks systemd units. A path of theirs that files have as well would
+// be written twice.
+func (c *checker) units(units []SystemdUnit, files []File) {
+	paths := map[string]string{}
+	for i, file := range files {
+		paths[file.Path] = fmt.Sprintf("spec.files[%d].path", i)
+	}
+	seen := map[string]string{}
+	for i, unit := range units {
+		at := fmt.Sprintf("spec.systemdUnits[%d]", i)
+		if !c.matches(at+".name", unit.Name, unitSyntax) || c.repeated(seen, at+".name", unit.Name, unit.Name) {
+			continue
+		}
+		if unit.Content != nil {
+			c.unitFile(at, unit)
+			c.repeated(paths, at+".content", unit.Path(), unit.Path())
+		}
+		names := map[string]string{}
+		for j, dropIn := range unit.DropIns {
+			at := fmt.Sprintf("%s.dropIns[%d]", at, j)
+			if !c.matches(at+".name", dropIn.Name, dropInSyntax) || c.repeated(names, at+".name", dropIn.Name, dropIn.Name) {
+				continue
+			}
+			c.repeated(paths, at+".name", unit.DropInPath(dropIn), unit.DropInPath(dropIn))
+			c.matches(at+".content", dropIn.Content, unitContentSyntax)
+			if dropIn.Content == "" {
+				c.require(at + ".content")
+			}
+		}
+		c.unitState(at, unit)
+	}
+}
+
+// unitFile checks the text of a unit.
+func (c *checker) unitFile(at string, unit SystemdUnit) {
+	text := *unit.Content
+	switch {
+	case !unitContentSyntax.ok(text):
+		c.add(FieldError{Field: at + ".content", Found: "the content", Problem: "is not text", Allowed: []string{unitContentSyntax.allowed}})
+	case strings.TrimSpace(text) == "":
+		c.add(FieldError{Field: at + ".content", Problem: "is empty", Allowed: []string{"a unit file, or mask: true"}})
+	case unit.Enable && !strings.Contains(text, "[Install]"):
+		c.add(FieldError{Field: at + ".enable", Problem: "needs an [Install] section in content: it says what starts the unit"})
+	}
+}
+
+// unitState checks what is said about a unit as a whole.
+func (c *checker) unitState(at string, unit SystemdUnit) {
+	switch {
+	case unit.Mask && (unit.Enable || unit.Content != nil || len(unit.DropIns) > 0):
+		c.add(FieldError{Field: at + ".mask", Problem: "leaves nothing of the unit; it goes with no other field"})
+	case !unit.Mask && !unit.Enable && unit.Content == nil && len(unit.DropIns) == 0:
+		c.add(FieldError{Field: at, Problem: "says nothing about the unit", Allowed: []string{"content, dropIns, enable or mask"}})
+	}
+}
+
+// Path is where the unit's file lies on the node.
+func (u SystemdUnit) Path() string { return UnitDirectory + "/" + u.Name }
+
+// DropInPath is where a drop-in of the unit lies on the node.
+func (u SystemdUnit) DropInPath(d DropIn) string { return u.Path() + ".d/" + d.Name }

@@ -1,0 +1,55 @@
+package node
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+// timeSource is how a distribution's time daemon is told its servers.
+type timeSource struct {
+	// config is the file that names the distribution's own servers, on lines
+	// that match own.
+	config, own string
+	// servers is a file that the daemon reads besides, with a line for each
+	// server as in entry.
+	servers, entry string
+}
+
+// timeSources holds each distribution family's time daemon: chrony.conf(5) has
+// the directives pool, server and peer; "sourcedir /etc/chrony/sources.d" reads
+// *.sources.
+var timeSources = map[string]timeSource{
+	"debian": {
+		config: "/etc/chrony/chrony.conf", own: `^\s*(pool|server|peer)\s`,
+		servers: "/etc/chrony/sources.d/nodesmith.sources", entry: "server %s iburst\n",
+	},
+}
+
+// TimeServers returns the configuration of a node of that family that takes
+// the time from these servers alone; an empty one for none, which leaves the
+// distribution's servers.
+func TimeServers(family string, servers []string) (Config, error) {
+	if len(servers) == 0 {
+		return Config{}, nil
+	}
+	source, ok := timeSources[family]
+	if !ok {
+		return Config{}, fault.New(fault.BadSpec, "", "no time daemon is known for distribution family %q; there are: %s",
+			family, strings.Join(slices.Sorted(maps.Keys(timeSources)), ", "))
+	}
+	var lines strings.Builder
+	for _, server := range servers {
+		if strings.ContainsAny(server, " \t\r\n") || server == "" {
+			return Config{}, fault.New(fault.BadSpec, "", "time server %q is neither a name nor an address", server)
+		}
+		fmt.Fprintf(&lines, source.entry, server)
+	}
+	return Config{
+		Cuts:  []Cut{{Path: source.config, Lines: source.own}},
+		Files: []File{{Path: source.servers, Content: lines.String()}},
+	}, nil
+}
