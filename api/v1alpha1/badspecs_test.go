@@ -92,11 +92,11 @@ var badSpecs = []struct{ name, old, new, want string }{
 	},
 	{
 		"unknown field", "", "  networking: {}\n",
-		"s.yaml:8:3: spec.networking: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, users, disk, allowUnverified",
+		"s.yaml:8:3: spec.networking: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, caCertificates, users, disk, allowUnverified",
 	},
 	{
 		"misspelt field", "  kubernetes:", "  kuberntes:",
-		`s.yaml:6:3: spec.kuberntes: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, users, disk, allowUnverified; did you mean "kubernetes"?`,
+		`s.yaml:6:3: spec.kuberntes: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, caCertificates, users, disk, allowUnverified; did you mean "kubernetes"?`,
 	},
 	{
 		"misspelt field of a list's item", "", "  users:\n  - name: ada\n    sshAuthorisedKeys: []\n",
@@ -104,7 +104,7 @@ var badSpecs = []struct{ name, old, new, want string }{
 	},
 	{
 		"field of another kind of case", "", "  kernelarguments: [quiet]\n",
-		`s.yaml:8:3: spec.kernelarguments: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, users, disk, allowUnverified; did you mean "kernelArguments"?`,
+		`s.yaml:8:3: spec.kernelarguments: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, caCertificates, users, disk, allowUnverified; did you mean "kernelArguments"?`,
 	},
 	{
 		"repeated field", "", "  os: {distro: debian, version: \"13\"}\n",
@@ -455,13 +455,13 @@ var badSpecs = []struct{ name, old, new, want string }{
 			"s.yaml:5:33: spec.os.version: the number 12.0 is not a string: it needs quotes; did you mean \"12.0\"?\n" +
 			"s.yaml:5:39: spec.os.edition: is not a field; allowed: distro, version\n" +
 			"s.yaml:6:15: spec.kubernetes: \"v1.34.0\" is not a mapping; allowed: version\n" +
-			"s.yaml:7:3: spec.infrastrucures: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, users, disk, allowUnverified; did you mean \"infrastructures\"?\n" +
+			"s.yaml:7:3: spec.infrastrucures: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, caCertificates, users, disk, allowUnverified; did you mean \"infrastructures\"?\n" +
 			"s.yaml:8:20: spec.packages[1]: the number 7 is not a string: it needs quotes; did you mean \"7\"?\n" +
 			"s.yaml:9:16: spec.disk.size: \"1Gi\" is too small; allowed: 2Gi to 2Ti",
 	},
 	{
 		"field that commands the terminal", "", "  \"a\\e[2J\\nb\": x\n",
-		`s.yaml:8:3: spec.a\x1b[2J\nb: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, users, disk, allowUnverified`,
+		`s.yaml:8:3: spec.a\x1b[2J\nb: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, caCertificates, users, disk, allowUnverified`,
 	},
 	{
 		"kernel module with its file's ending", "", "  kernelModules: [nbd, nbd.ko]\n",
@@ -495,6 +495,18 @@ var badSpecs = []struct{ name, old, new, want string }{
 		"s.yaml:10:40: spec.systemdUnits[0].dropIns[0].name: \"/etc/systemd/system/a.service.d/b.conf\" is there twice; first as spec.files[0].path\n" +
 			"s.yaml:10:68: spec.systemdUnits[0].dropIns[1].name: \"c\" is not the name of a drop-in; allowed: a file name that ends in .conf, such as 10-limits.conf\n" +
 			"s.yaml:10:84: spec.systemdUnits[0].dropIns[2].content: is required",
+	},
+	{
+		"certificates that are none", "",
+		"  caCertificates:\n  - {name: a/b, source: motd.txt}\n  - {name: b}\n  - {name: c, content: x, source: motd.txt}\n" +
+			"  - name: b\n    content: |\n      -----BEGIN PRIVATE KEY-----\n      c2VjcmV0\n      -----END PRIVATE KEY-----\n  - {name: d, source: motd.tx}\n",
+		"s.yaml:9:12: spec.caCertificates[0].name: \"a/b\" is not the name of a certificate; allowed: letters, digits, _, - and ., such as example-root\n" +
+			"s.yaml:9:25: spec.caCertificates[0].source: \"motd.txt\" holds no PEM block: -----BEGIN CERTIFICATE-----; allowed: exactly one certificate in PEM form, -----BEGIN CERTIFICATE-----\n" +
+			"s.yaml:10:5: spec.caCertificates[1]: has neither content nor source; allowed: exactly one of content, source\n" +
+			"s.yaml:11:5: spec.caCertificates[2]: has both content and source; allowed: exactly one of content, source\n" +
+			"s.yaml:12:11: spec.caCertificates[3].name: \"b\" is there twice; first as spec.caCertificates[1].name\n" +
+			"s.yaml:13:14: spec.caCertificates[3].content: the content holds a PRIVATE KEY; allowed: exactly one certificate in PEM form, -----BEGIN CERTIFICATE-----\n" +
+			"s.yaml:17:23: spec.caCertificates[4].source: \"motd.tx\" is not in the build context; did you mean \"motd.txt\"?",
 	},
 	{
 		"broken size that is a list", "", "  disk: {size: [8Gi]}\n",

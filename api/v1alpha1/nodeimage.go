@@ -85,6 +85,9 @@ type Spec struct {
 	NTPServers []string `json:"ntpServers,omitempty"`
 	// TimeZone is a zone of the IANA database that the image's tzdata has.
 	TimeZone string `json:"timeZone,omitempty"`
+	// CACertificates are trusted by the node's programs, containerd's and the
+	// kubelet's among them, besides the distribution's own.
+	CACertificates []CACertificate `json:"caCertificates,omitempty"`
 	// Users are accounts that the build creates. They have no password: who has
 	// no SSH key can't log in.
 	Users []User `json:"users,omitempty"`
@@ -150,6 +153,18 @@ type DropIn struct {
 	Name string `json:"name"`
 	// Content is the drop-in's text: sections and settings as in a unit file.
 	Content string `json:"content"`
+}
+
+// CACertificate is a certificate that the node trusts. Exactly one of Content
+// and Source is set.
+type CACertificate struct {
+	// Name is the certificate's file name on the node, without an extension.
+	Name string `json:"name"`
+	// Content is the certificate, one PEM block.
+	Content string `json:"content,omitempty"`
+	// Source is the path of a PEM file in the build context, the folder of the
+	// NodeImage: relative to it, with slashes.
+	Source string `json:"source,omitempty"`
 }
 
 // User is an account that the build creates.

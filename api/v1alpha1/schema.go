@@ -61,7 +61,10 @@ func (p properties) MarshalJSON() ([]byte, error) {
 }
 
 // exactlyOne lists the fields of which an object has exactly one, by path.
-var exactlyOne = map[string][]string{"spec.files[]": {"content", "source"}}
+var exactlyOne = map[string][]string{
+	"spec.files[]":          {"content", "source"},
+	"spec.caCertificates[]": {"content", "source"},
+}
 
 // Schema returns the JSON Schema (draft 2020-12) of a NodeImage, for editors
 // and for checks without nodesmith. f is what Reference returned. It takes every

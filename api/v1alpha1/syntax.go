@@ -117,6 +117,11 @@ var (
 		"a time zone", "a name of the IANA database, such as Etc/UTC or Europe/Berlin",
 		regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$`), 255,
 	}
+	// A file name; update-ca-certificates(8) has shell scripts read it.
+	certificateNameSyntax = syntax{
+		"the name of a certificate", "letters, digits, _, - and ., such as example-root",
+		regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`), 200,
+	}
 	// A Go module path, a package or an address.
 	inputSyntax = syntax{
 		"the name of an input", "a name without spaces, such as a Go module's path",

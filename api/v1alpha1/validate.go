@@ -70,6 +70,7 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 		c.matches(at, server, serverSyntax)
 	}
 	c.matches("spec.timeZone", spec.TimeZone, timeZoneSyntax)
+	c.certificates(spec.CACertificates, buildContext)
 	c.users(spec.Users)
 	c.disk(spec.Disk)
 	for at, input := range c.unique("spec.allowUnverified", spec.AllowUnverified) {

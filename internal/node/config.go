@@ -40,6 +40,33 @@ type Config struct {
 	TimeZone string `json:"timeZone,omitempty"`
 	// Cuts take lines out of files that packages brought.
 	Cuts []Cut `json:"cuts,omitempty"`
+	// Trust adds certificates to those that the node's programs trust.
+	Trust Trust `json:"trust,omitzero"`
+}
+
+// Trust is a distribution's store of CA certificates, and what is added to it.
+type Trust struct {
+	// Anchors is the directory from which the distribution's own tool takes
+	// added certificates when it makes the store anew.
+	Anchors string `json:"anchors,omitempty"`
+	// Directory is where OpenSSL looks certificates up by their subject's hash.
+	Directory string `json:"directory,omitempty"`
+	// Bundle is the file of all certificates, which Go's programs read.
+	Bundle       string        `json:"bundle,omitempty"`
+	Certificates []Certificate `json:"certificates,omitempty"`
+}
+
+// IsZero reports whether nothing is added; omitzero asks it.
+func (t Trust) IsZero() bool { return len(t.Certificates) == 0 }
+
+// Certificate is one CA certificate.
+type Certificate struct {
+	// Name is its file's name, without an extension.
+	Name string `json:"name"`
+	// PEM is one PEM block.
+	PEM string `json:"pem"`
+	// SubjectHash is what "openssl x509 -subject_hash" prints of it.
+	SubjectHash string `json:"subjectHash"`
 }
 
 // Cut takes the lines that match a regular expression out of a file of the tree.
@@ -183,6 +210,7 @@ func (c Config) With(over Config) Config {
 		KernelModules: union(c.KernelModules, over.KernelModules),
 		TimeZone:      cmp.Or(over.TimeZone, c.TimeZone),
 		Cuts:          slices.Concat(c.Cuts, over.Cuts),
+		Trust:         c.Trust.with(over.Trust),
 	}
 	for _, m := range []map[string]string{c.Sysctls, over.Sysctls} {
 		for k, v := range m {
@@ -215,3 +243,16 @@ func without(a, b []string) []string {
 }
 
 func union(a, b []string) []string { return append(without(a, b), b...) }
+
+// with returns the store of t, or of over if t has none, with the certificates
+// of both; of two with one name, over's.
+func (t Trust) with(over Trust) Trust {
+	if over.IsZero() {
+		return t
+	}
+	named := func(c Certificate) bool {
+		return slices.ContainsFunc(over.Certificates, func(o Certificate) bool { return o.Name == c.Name })
+	}
+	over.Certificates = append(slices.DeleteFunc(slices.Clone(t.Certificates), named), over.Certificates...)
+	return over
+}

@@ -53,3 +53,26 @@ func TimeServers(family string, servers []string) (Config, error) {
 		Files: []File{{Path: source.servers, Content: lines.String()}},
 	}, nil
 }
+
+// trusts holds each distribution family's store of CA certificates; Debian's is
+// that of update-ca-certificates(8).
+var trusts = map[string]Trust{
+	"debian": {
+		Anchors: "/usr/local/share/ca-certificates", Directory: "/etc/ssl/certs", Bundle: "/etc/ssl/certs/ca-certificates.crt",
+	},
+}
+
+// TrustIn returns the configuration of a node of that family that trusts these
+// certificates besides the distribution's; an empty one for none.
+func TrustIn(family string, certificates []Certificate) (Config, error) {
+	if len(certificates) == 0 {
+		return Config{}, nil
+	}
+	trust, ok := trusts[family]
+	if !ok {
+		return Config{}, fault.New(fault.BadSpec, "", "no store of CA certificates is known for distribution family %q; there are: %s",
+			family, strings.Join(slices.Sorted(maps.Keys(trusts)), ", "))
+	}
+	trust.Certificates = certificates
+	return Config{Trust: trust}, nil
+}

@@ -24,9 +24,11 @@ var (
 	// unitName is a unit of systemd.unit(5): prefix, perhaps @instance, and a type.
 	// moduleName is what modules-load.d(5) lists, timeZone a path below
 	// /usr/share/zoneinfo.
-	moduleName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
-	timeZone   = regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$`)
-	unitName   = regexp.MustCompile(
+	moduleName      = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
+	timeZone        = regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$`)
+	certificateName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
+	subjectHash     = regexp.MustCompile(`^[0-9a-f]{8}$`)
+	unitName        = regexp.MustCompile(
 		`^[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\-]*)?\.(service|socket|timer|target|path|mount|automount|swap|slice)$`)
 )
 
@@ -237,11 +239,36 @@ func (v *validator) settings(c Config) {
 	if c.TimeZone != "" && !timeZone.MatchString(c.TimeZone) {
 		v.errorf("timeZone", "%q is not a time zone such as Etc/UTC", c.TimeZone)
 	}
+	if !c.Trust.IsZero() {
+		v.trust(c.Trust)
+	}
 	for i, cut := range c.Cuts {
 		at := fmt.Sprintf("cuts[%d]", i)
 		v.absolute(at+".path", cut.Path)
 		if _, err := regexp.Compile(cut.Lines); err != nil || cut.Lines == "" {
 			v.errorf(at+".lines", "%q is not a regular expression", cut.Lines)
+		}
+	}
+}
+
+func (v *validator) trust(t Trust) {
+	for _, p := range []struct{ field, path string }{
+		{"anchors", t.Anchors}, {"directory", t.Directory}, {"bundle", t.Bundle},
+	} {
+		v.absolute("trust."+p.field, p.path)
+	}
+	for i, c := range t.Certificates {
+		at := fmt.Sprintf("trust.certificates[%d]", i)
+		if !certificateName.MatchString(c.Name) {
+			v.errorf(at+".name", "%q does not match %s", c.Name, certificateName)
+		}
+		v.once(at+".name", "certificate", c.Name)
+		if !subjectHash.MatchString(c.SubjectHash) {
+			v.errorf(at+".subjectHash", "%q does not match %s", c.SubjectHash, subjectHash)
+		}
+		if strings.Count(c.PEM, "-----BEGIN ") != 1 || !strings.HasPrefix(c.PEM, "-----BEGIN CERTIFICATE-----\n") ||
+			!strings.HasSuffix(c.PEM, "\n-----END CERTIFICATE-----\n") {
+			v.errorf(at+".pem", "is not exactly one certificate")
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/bundle"
 	"nodesmith.dev/nodesmith/internal/disk"
 	"nodesmith.dev/nodesmith/internal/disk/grub"
+	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/golang"
 	"nodesmith.dev/nodesmith/internal/kubernetes"
 	"nodesmith.dev/nodesmith/internal/node"
@@ -92,7 +93,11 @@ func userConfig(spec v1alpha1.Spec, family string, buildContext fs.FS) (node.Con
 	if err != nil {
 		return config, nil, err
 	}
-	config = config.With(unitConfig(spec.SystemdUnits))
+	trust, err := trustConfig(spec.CACertificates, family, buildContext)
+	if err != nil {
+		return config, nil, err
+	}
+	config = config.With(trust).With(unitConfig(spec.SystemdUnits))
 	config.Sysctls, config.KernelModules, config.TimeZone = spec.Sysctls, spec.KernelModules, spec.TimeZone
 	var files []bundle.File
 	for i, f := range spec.Files {
@@ -136,4 +141,17 @@ func unitConfig(units []v1alpha1.SystemdUnit) node.Config {
 		}
 	}
 	return config
+}
+
+// trustConfig returns the CA certificates, read from where they are.
+func trustConfig(authorities []v1alpha1.CACertificate, family string, buildContext fs.FS) (node.Config, error) {
+	var certificates []node.Certificate
+	for i, authority := range authorities {
+		ca, err := authority.Read(buildContext)
+		if err != nil {
+			return node.Config{}, fault.New(fault.BadSpec, "", "spec.caCertificates[%d]: %w", i, err)
+		}
+		certificates = append(certificates, node.Certificate{Name: authority.Name, PEM: ca.PEM, SubjectHash: ca.SubjectHash})
+	}
+	return node.TrustIn(family, certificates)
 }

@@ -36,7 +36,7 @@ type Options struct {
 }
 
 // Run applies c. It removes the builder's state and c.Removals, writes
-// accounts, homes, directories, files, links, the time zone, modules and units
+// accounts, homes, directories, files, links, settings and units
 // in this order, and then
 // looks whether the tree is sealed: anything that would make two nodes one, a
 // password, or an account that nobody asked for is an error.
@@ -67,6 +67,7 @@ func Run(ctx context.Context, o Options, c node.Config) (err error) {
 		{"write links", r.writeLinks},
 		{"set the time zone", r.writeTimeZone},
 		{"list kernel modules", r.writeModules},
+		{"add CA certificates", r.writeTrust},
 		{"mask and enable units", r.writeUnits},
 		{"check the seal", r.verify},
 		{"set times", t.finish},

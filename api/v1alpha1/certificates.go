@@ -1,0 +1,66 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+
+	"nodesmith.dev/nodesmith/internal/certificate"
+)
+
+// certificateForm describes a CA certificate.
+const certificateForm = "exactly one certificate in PEM form, -----BEGIN CERTIFICATE-----"
+
+// maxCertificate bounds what is read of a certificate's file: a hundred times
+// of what a large one has.
+const maxCertificate = 1 << 20
+
+// certificates checks CA certificates, those in the build context as well.
+func (c *checker) certificates(certificates []CACertificate, buildContext fs.FS) {
+	seen := map[string]string{}
+	for i, ca := range certificates {
+		at := fmt.Sprintf("spec.caCertificates[%d]", i)
+		if c.matches(at+".name", ca.Name, certificateNameSyntax) {
+			c.repeated(seen, at+".name", ca.Name, ca.Name)
+		}
+		field, found := at+".content", "the content"
+		switch {
+		case ca.Content != "" && ca.Source != "":
+			c.add(FieldError{Field: at, Problem: "has both content and source", Allowed: []string{"exactly one of content, source"}})
+			continue
+		case ca.Content == "" && ca.Source == "":
+			c.add(FieldError{Field: at, Problem: "has neither content nor source", Allowed: []string{"exactly one of content, source"}})
+			continue
+		case ca.Source != "":
+			before := len(c.errs)
+			c.source(at+".source", ca.Source, buildContext)
+			if len(c.errs) > before || buildContext == nil {
+				continue
+			}
+			field, found = at+".source", quote(ca.Source)
+		}
+		if _, err := ca.Read(buildContext); err != nil { // which repeats nothing of the text: it may be a key
+			c.add(FieldError{Field: field, Found: found, Problem: err.Error(), Allowed: []string{certificateForm}})
+		}
+	}
+}
+
+// Read returns the certificate, from the build context if it has a source.
+func (ca CACertificate) Read(buildContext fs.FS) (_ certificate.CA, err error) {
+	if ca.Source == "" {
+		return certificate.Parse([]byte(ca.Content))
+	}
+	file, err := buildContext.Open(ca.Source)
+	if err != nil {
+		return certificate.CA{}, fmt.Errorf("can't be read from the build context: %w", err)
+	}
+	defer file.Close() // only read from
+	text, err := io.ReadAll(io.LimitReader(file, maxCertificate+1))
+	if err != nil {
+		return certificate.CA{}, fmt.Errorf("can't be read from the build context: %w", err)
+	}
+	if len(text) > maxCertificate {
+		return certificate.CA{}, fmt.Errorf("is larger than %d bytes", maxCertificate)
+	}
+	return certificate.Parse(text)
+}
