@@ -1,0 +1,51 @@
+package v1alpha1_test
+
+// badSettings are the badSpecs about units, certificates and other settings of
+// the node.
+var badSettings = []badSpec{
+	{
+		"kernel module with its file's ending", "", "  kernelModules: [nbd, nbd.ko]\n",
+		`s.yaml:8:24: spec.kernelModules[1]: "nbd.ko" is not the name of a kernel module; allowed: letters, digits, _ and -, such as nvme_tcp`,
+	},
+	{
+		"time server as a URL, and twice", "", "  ntpServers: [a, 'ntp://b', a]\n",
+		"s.yaml:8:19: spec.ntpServers[1]: \"ntp://b\" is not a time server; allowed: a host name or an IP address, such as ntp.example.org or 2001:db8::123\n" +
+			"s.yaml:8:30: spec.ntpServers[2]: \"a\" is there twice; first as spec.ntpServers[0]",
+	},
+	{
+		"time zone that leaves the database", "", "  timeZone: ../../etc/shadow\n",
+		`s.yaml:8:13: spec.timeZone: "../../etc/shadow" is not a time zone; allowed: a name of the IANA database, such as Etc/UTC or Europe/Berlin`,
+	},
+	{
+		"unit without its type", "", "  systemdUnits: [{name: kubelet, enable: true}]\n",
+		`s.yaml:8:25: spec.systemdUnits[0].name: "kubelet" is not the name of a systemd unit; allowed: a full name such as backup.timer or tunnel@west.service`,
+	},
+	{
+		"units that say nothing, too much, or what can't be", "",
+		"  systemdUnits:\n  - {name: a.timer}\n  - {name: b.timer, mask: true, enable: true}\n  - {name: c.timer, content: '[Timer]', enable: true}\n  - {name: d.timer, content: ''}\n  - {name: a.timer, mask: true}\n",
+		"s.yaml:9:5: spec.systemdUnits[0]: says nothing about the unit; allowed: content, dropIns, enable or mask\n" +
+			"s.yaml:10:27: spec.systemdUnits[1].mask: leaves nothing of the unit; it goes with no other field\n" +
+			"s.yaml:11:49: spec.systemdUnits[2].enable: needs an [Install] section in content: it says what starts the unit\n" +
+			"s.yaml:12:30: spec.systemdUnits[3].content: is empty; allowed: a unit file, or mask: true\n" +
+			"s.yaml:13:12: spec.systemdUnits[4].name: \"a.timer\" is there twice; first as spec.systemdUnits[0].name",
+	},
+	{
+		"drop-ins of a wrong name, without content, and that are files too", "",
+		"  files: [{path: /etc/systemd/system/a.service.d/b.conf, content: x}]\n  systemdUnits:\n  - {name: a.service, dropIns: [{name: b.conf, content: x}, {name: c, content: x}, {name: d.conf}]}\n",
+		"s.yaml:10:40: spec.systemdUnits[0].dropIns[0].name: \"/etc/systemd/system/a.service.d/b.conf\" is there twice; first as spec.files[0].path\n" +
+			"s.yaml:10:68: spec.systemdUnits[0].dropIns[1].name: \"c\" is not the name of a drop-in; allowed: a file name that ends in .conf, such as 10-limits.conf\n" +
+			"s.yaml:10:84: spec.systemdUnits[0].dropIns[2].content: is required",
+	},
+	{
+		"certificates that are none", "",
+		"  caCertificates:\n  - {name: a/b, source: motd.txt}\n  - {name: b}\n  - {name: c, content: x, source: motd.txt}\n" +
+			"  - name: b\n    content: |\n      -----BEGIN PRIVATE KEY-----\n      c2VjcmV0\n      -----END PRIVATE KEY-----\n  - {name: d, source: motd.tx}\n",
+		"s.yaml:9:12: spec.caCertificates[0].name: \"a/b\" is not the name of a certificate; allowed: letters, digits, _, - and ., such as example-root\n" +
+			"s.yaml:9:25: spec.caCertificates[0].source: \"motd.txt\" holds no PEM block: -----BEGIN CERTIFICATE-----; allowed: exactly one certificate in PEM form, -----BEGIN CERTIFICATE-----\n" +
+			"s.yaml:10:5: spec.caCertificates[1]: has neither content nor source; allowed: exactly one of content, source\n" +
+			"s.yaml:11:5: spec.caCertificates[2]: has both content and source; allowed: exactly one of content, source\n" +
+			"s.yaml:12:11: spec.caCertificates[3].name: \"b\" is there twice; first as spec.caCertificates[1].name\n" +
+			"s.yaml:13:14: spec.caCertificates[3].content: the content holds a PRIVATE KEY; allowed: exactly one certificate in PEM form, -----BEGIN CERTIFICATE-----\n" +
+			"s.yaml:17:23: spec.caCertificates[4].source: \"motd.tx\" is not in the build context; did you mean \"motd.txt\"?",
+	},
+}
