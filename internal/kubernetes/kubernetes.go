@@ -43,7 +43,8 @@ type Release struct {
 }
 
 // releases has one row per minor version. Those that are compiled from modules
-// were built and booted before they were entered.
+// were locked with their newest patch before they were entered; those of 1.34
+// and 1.36 were built and booted as well (v1.34.0, v1.36.4).
 var releases = []Release{
 	older(27, "v1.2.0", "v1.27.1", "kubeadm.k8s.io/v1beta3"),
 	older(28, "v1.2.0", "v1.28.0", "kubeadm.k8s.io/v1beta3"),
