@@ -67,7 +67,7 @@ func (d *decoder) value(path string, n *yaml.Node, v reflect.Value, acceptInt bo
 	case reflect.Map:
 		d.entries(path, n, v, acceptInt)
 	default:
-		d.wrongType(path, n, "a value that can be written here")
+		_ = d.wrongType(path, n, "a value that can be written here")
 	}
 }
 
@@ -140,7 +140,7 @@ func (d *decoder) boolean(path string, n *yaml.Node, v reflect.Value) {
 func (d *decoder) structure(path string, n *yaml.Node, v reflect.Value) {
 	names := fieldNames(v.Type())
 	if n.Kind != yaml.MappingNode || n.ShortTag() != "!!map" {
-		d.wrongType(path, n, "a mapping", names...)
+		_ = d.wrongType(path, n, "a mapping", names...)
 		return
 	}
 	at := func(name string) string { return join(path, name) }
@@ -165,7 +165,7 @@ func (d *decoder) structure(path string, n *yaml.Node, v reflect.Value) {
 // list decodes a sequence. An item that can't be decoded keeps its place.
 func (d *decoder) list(path string, n *yaml.Node, v reflect.Value, acceptInt bool) {
 	if n.Kind != yaml.SequenceNode || n.ShortTag() != "!!seq" {
-		d.wrongType(path, n, "a list")
+		_ = d.wrongType(path, n, "a list")
 		return
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content)))
@@ -182,7 +182,7 @@ func (d *decoder) list(path string, n *yaml.Node, v reflect.Value, acceptInt boo
 // entries decodes a mapping with free keys.
 func (d *decoder) entries(path string, n *yaml.Node, v reflect.Value, acceptInt bool) {
 	if n.Kind != yaml.MappingNode || n.ShortTag() != "!!map" {
-		d.wrongType(path, n, "a mapping")
+		_ = d.wrongType(path, n, "a mapping")
 		return
 	}
 	v.Set(reflect.MakeMap(v.Type()))

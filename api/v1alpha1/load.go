@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -67,7 +68,7 @@ func (doc *Document) Validate(known Known, buildContext fs.FS) (*NodeImage, erro
 	img := dec.nodeImage()
 	img.Default()
 	rules := img.check(known, buildContext)
-	errs := append(doc.problems[:len(doc.problems):len(doc.problems)], dec.errs...)
+	errs := slices.Concat(doc.problems, dec.errs)
 	if foreignKind(img) {
 		errs = nil // Of another kind of file only that much is worth saying.
 	}

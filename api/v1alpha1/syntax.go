@@ -81,7 +81,7 @@ var (
 	kernelArgumentSyntax = syntax{
 		"a kernel argument",
 		"one argument of printable ASCII characters without spaces, quotes and backslashes, such as console=ttyS0",
-		regexp.MustCompile("^[!#-&(-\\[\\]-_a-~]+$"), 1024,
+		regexp.MustCompile(`^[!#-&(-\[\]-_a-~]+$`), 1024,
 	}
 	// A path below /proc/sys, as sysctl.d(5) has it; no patterns.
 	sysctlKeySyntax = syntax{
