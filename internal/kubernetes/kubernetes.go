@@ -101,7 +101,8 @@ var releases = []Release{
 
 // older is the row of a version whose node ran containerd 1.7: CNI plugins as
 // in the distribution packages of that Kubernetes, crictl of the same minor
-// version. kubeadm reads v1beta4 from 1.31 on.
+// version. kubeadm reads v1beta4 from 1.31 on. No such version has been built or
+// looked up here: hold the row against the archive that first uses it.
 func older(minor int, cniPlugins, criTools, kubeadmAPI string) Release {
 	return Release{
 		Minor: minor, ArchiveOnly: true,
