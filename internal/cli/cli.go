@@ -26,9 +26,10 @@ var version = ""
 type streams struct{ out, err io.Writer }
 
 // Main runs one command and returns the process's exit code. Ctrl-C and
-// SIGTERM cancel it; a second one ends the process at once.
+// SIGTERM cancel it, as does a terminal that goes away; a second one ends the
+// process at once.
 func Main(args []string, out, errOut io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	err := run(ctx, args, streams{out, errOut})
