@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -17,7 +16,7 @@ import (
 )
 
 // levels are the values of verify --level.
-var levels = []string{"boot"}
+var levels = []string{"boot", "contract"}
 
 // formats maps a file name's suffix to the format of the image.
 var formats = map[string]vmtest.Format{".raw": vmtest.Raw, ".img": vmtest.Raw, ".qcow2": vmtest.QCOW2}
@@ -26,17 +25,26 @@ func verifyCommand(s streams) *cobra.Command {
 	var level string
 	var firmware []string
 	var asJSON, console bool
+	var statically contractOptions
 	var deadline time.Duration
 	c := &cobra.Command{
-		Use: "verify FILE", Short: "Prove an image by booting it",
-		Long: `Prove an image by booting it in QEMU, on BIOS and on UEFI, with bootstrap data
+		Use: "verify FILE", Short: "Prove an image by booting it or by looking into it",
+		Long: `Level boot proves an image by booting it in QEMU, on BIOS and on UEFI, with bootstrap data
 for cloud-init. The guest itself reports what it found. The image is not changed.
-KVM is used where it works, else QEMU's own emulation, several times slower.`,
-		Example: "  nodesmith verify out/debian-12-qemu.raw --level boot",
+KVM is used where it works, else QEMU's own emulation, several times slower.
+
+Level contract looks into any image, also one that nodesmith did not build, and
+checks what Cluster API expects of a node: seconds, without root, mount or boot,
+and nothing of the image is run. nodesmith contract list shows the checks.`,
+		Example: "  nodesmith verify out/debian-12-qemu.raw --level boot\n  nodesmith verify out/debian-12-qemu.raw --level contract",
 		Args:    oneArgument("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if !slices.Contains(levels, level) {
 				return fault.New(fault.Usage, "", "--level %q is not one of %s", level, strings.Join(levels, ", "))
+			}
+			if level == "contract" {
+				statically.firmware, statically.asJSON = firmware, asJSON
+				return verifyContract(c.Context(), s, args[0], statically)
 			}
 			options, err := bootOptions(args[0], firmware)
 			if err != nil {
@@ -64,6 +72,9 @@ KVM is used where it works, else QEMU's own emulation, several times slower.`,
 	c.Flags().StringSliceVar(&firmware, "firmware", []string{string(vmtest.BIOS), string(vmtest.UEFI)}, "boot on each of these: bios, uefi, uefi-secure")
 	c.Flags().DurationVar(&deadline, "deadline", 0, "time for one boot (default: 3m on KVM, 10m without)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
+	c.Flags().StringVar(&statically.infrastructure, "infrastructure", "", "contract: where the image will run (default: by the file's name)")
+	c.Flags().BoolVar(&statically.strict, "strict", false, "contract: fail on recommended checks too")
+	c.Flags().BoolVar(&statically.all, "all", false, "contract: show the checks that passed as well")
 	c.Flags().BoolVar(&console, "console", false, "show the guest's serial console on standard error")
 	return c
 }
@@ -103,7 +114,5 @@ func printReport(w io.Writer, report *vmtest.Report, asJSON bool) error {
 	if !asJSON {
 		return report.WriteText(w)
 	}
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(report)
+	return printJSON(w, report)
 }

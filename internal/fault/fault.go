@@ -26,6 +26,7 @@ const (
 	NoSpace                  // a file system is full
 	Engine                   // the build engine or a step in it failed
 	Guest                    // a virtual machine booted from the image failed
+	Contract                 // an image breaks the contract
 	Interrupted              // Ctrl-C or SIGTERM
 )
 
@@ -43,6 +44,7 @@ var kinds = map[Kind]struct {
 	NoSpace:      {"no space left", 7},
 	Engine:       {"build step failed", 8},
 	Guest:        {"guest failed", 9},
+	Contract:     {"image breaks the contract", 10},
 	Interrupted:  {"interrupted", 130},
 }
 

@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"nodesmith.dev/nodesmith/internal/contract"
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+func contractCommand(s streams) *cobra.Command {
+	c := &cobra.Command{
+		Use: "contract", Short: "Show what an image has to be",
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	var asJSON bool
+	list := &cobra.Command{
+		Use: "list", Short: "List every check of verify --level contract",
+		Args: noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			if asJSON {
+				return printJSON(s.out, contract.List())
+			}
+			for _, check := range contract.List() {
+				if _, err := fmt.Fprintf(s.out, "%-36s %-12s %s\n", check.ID, check.Severity, check.Title); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	list.Flags().BoolVar(&asJSON, "json", false, "print everything about the checks as JSON")
+	c.AddCommand(list)
+	return c
+}
+
+// contractOptions are the flags of verify that the level contract has.
+type contractOptions struct {
+	infrastructure      string
+	firmware            []string
+	asJSON, all, strict bool
+}
+
+// verifyContract checks one image file and prints the report.
+func verifyContract(ctx context.Context, s streams, name string, o contractOptions) (err error) {
+	if _, err := bootOptions(name, nil); err != nil {
+		return err
+	}
+	for _, f := range o.firmware {
+		if !slices.Contains([]string{"bios", "uefi", "uefi-secure"}, f) {
+			return fault.New(fault.Usage, "", "--firmware %q is not one of [bios uefi uefi-secure]", f)
+		}
+	}
+	if !slices.Contains([]string{".raw", ".img"}, filepath.Ext(name)) {
+		return fault.New(fault.Usage, "convert it to a raw file first", "image: %s: --level contract reads raw disks", name)
+	}
+	disk, err := os.Open(name)
+	if err != nil {
+		return fault.New(fault.Usage, "", "image: %w", err)
+	}
+	defer closing(&err, disk)
+	info, err := disk.Stat()
+	if err != nil {
+		return err
+	}
+	if o.infrastructure == "" {
+		o.infrastructure = infrastructureOf(name)
+	}
+	firmware := slices.Clone(o.firmware)
+	for i, f := range firmware {
+		firmware[i] = strings.TrimSuffix(f, "-secure")
+	}
+	report, err := contract.Verify(ctx, disk, info.Size(), contract.Options{Infrastructure: o.infrastructure, Firmware: firmware})
+	if err != nil {
+		return err
+	}
+	printed := error(nil)
+	if o.asJSON {
+		printed = printJSON(s.out, report)
+	} else {
+		printed = report.WriteText(s.out, o.all)
+	}
+	return errors.Join(report.Err(o.strict), printed)
+}
+
+// infrastructureOf reads the infrastructure from the name that build gives to
+// an image, NAME-INFRASTRUCTURE.FORMAT; "" when it is another's name.
+func infrastructureOf(name string) string {
+	stem := strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))
+	if i := strings.LastIndex(stem, "-"); i >= 0 && slices.Contains(contract.Infrastructures, stem[i+1:]) {
+		return stem[i+1:]
+	}
+	return ""
+}
+
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(v)
+}
