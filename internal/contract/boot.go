@@ -83,7 +83,7 @@ var bootChecks = []Check{
 	{
 		ID: "boot.no-cgroup-v1", Title: "The kernel's command line does not ask for cgroup v1", Severity: Required, Kubernetes: ">=v1.35",
 		Why: "From Kubernetes v1.35 on the kubelet refuses to start on cgroup v1 unless its configuration says otherwise.",
-		How: "No menu entry has systemd.unified_cgroup_hierarchy=0 or cgroup_no_v1's opposite systemd.legacy_systemd_cgroup_controller.",
+		How: "The first menu entry has neither systemd.unified_cgroup_hierarchy=0 nor systemd.legacy_systemd_cgroup_controller.",
 		run: func(n *node, r *result) {
 			entries, err := n.entries()
 			if err != nil {

@@ -198,6 +198,9 @@ func checkImages(n *node, r *result) {
 		r.fail("%v", err)
 		return
 	}
+	if _, err := n.store(); err != nil {
+		return // images.store says so
+	}
 	r.note("tags from %s", source)
 	have := map[string][]string{} // short name to tags
 	n.eachImage(func(name string, _ imageRecord) {

@@ -58,6 +58,9 @@ var infrastructureChecks = []Check{
 			}
 			have := n.modules(release)
 			inside, err := n.initramfsModules()
+			if isMissing(err) {
+				return // boot.kernel says so
+			}
 			if err != nil {
 				r.fail("%v", err)
 				return

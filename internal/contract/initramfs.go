@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strconv"
 	"strings"
 
@@ -22,6 +23,9 @@ func (n *node) initramfsModules() (map[string]bool, error) {
 		return nil, err
 	}
 	name := n.bootFile(entries[0].initrd)
+	if name == "" {
+		return nil, fmt.Errorf("initramfs %s: %w", entries[0].initrd, fs.ErrNotExist)
+	}
 	content, err := n.tree.Content(name)
 	if err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)

@@ -30,17 +30,17 @@ var kubernetesChecks = []Check{
 		Why: "kubeadm refuses a kubelet newer than itself, and an image with two versions is found under one of them only.",
 		How: "The versions in the programs' build information are equal.",
 		run: func(n *node, r *result) {
-			for _, name := range []string{"kubeadm", "kubectl"} {
+			for _, name := range []string{"kubelet", "kubectl"} {
 				if p := n.program(name); p.err == nil && p.version != "" && n.kubernetes != "" && p.version != n.kubernetes {
-					r.fail("%s is %s, the kubelet is %s", name, p.version, n.kubernetes)
+					r.fail("%s is %s, kubeadm is %s", name, p.version, n.kubernetes)
 				}
 			}
 		},
 	},
 	{
-		ID: "kubernetes.version-file", Title: "/etc/kubernetes-version says the kubelet's version", Severity: Required,
+		ID: "kubernetes.version-file", Title: "/etc/kubernetes-version says kubeadm's version", Severity: Required,
 		Why: "Tools that look images up read it; an image is found by Machine.spec.version.",
-		How: "The file's text, with or without v and a line break, is the version in the kubelet.",
+		How: "The file's text, with or without v and a line break, is the version in kubeadm.",
 		run: func(n *node, r *result) {
 			content, err := n.tree.ReadFile("/etc/kubernetes-version")
 			if err != nil {
@@ -48,7 +48,7 @@ var kubernetesChecks = []Check{
 				return
 			}
 			if v := withV(strings.TrimSpace(string(content))); n.kubernetes != "" && v != n.kubernetes {
-				r.fail("it says %s, the kubelet is %s", v, n.kubernetes)
+				r.fail("it says %s, kubeadm is %s", v, n.kubernetes)
 			}
 		},
 	},

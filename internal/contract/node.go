@@ -46,7 +46,7 @@ type node struct {
 	release      map[string]string // os-release
 	family       Family
 	architecture string // as Go calls it
-	kubernetes   string // version of the kubelet, with v; "" when unknown
+	kubernetes   string // version of kubeadm, with v; "" when unknown
 
 	programs map[string]program
 	packages func() (map[string]pkg, error)
@@ -94,8 +94,9 @@ func (n *node) learn() {
 			break
 		}
 	}
-	kubelet := n.program("kubelet")
-	n.kubernetes, n.architecture = kubelet.version, kubelet.architecture
+	// kubeadm decides which container images the node needs, so its version is
+	// the image's; the kubelet is what every family and role has.
+	n.kubernetes, n.architecture = n.program("kubeadm").version, n.program("kubelet").architecture
 }
 
 func (n *node) describe() Summary {

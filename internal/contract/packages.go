@@ -69,8 +69,7 @@ var requirements = []requirement{
 
 // alternatives may stand in for a program.
 var alternatives = map[string][]string{
-	"chronyd":  {"/usr/lib/systemd/systemd-timesyncd"},
-	"growpart": {"/usr/bin/systemd-repart"},
+	"chronyd": {"/usr/lib/systemd/systemd-timesyncd"},
 }
 
 // packageChecks depend on the table of programs.

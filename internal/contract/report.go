@@ -52,7 +52,7 @@ type Summary struct {
 	System       string `json:"system,omitempty"` // PRETTY_NAME of os-release
 	Family       Family `json:"family,omitempty"`
 	Architecture string `json:"architecture,omitempty"`
-	Kubernetes   string `json:"kubernetes,omitempty"` // the kubelet's version
+	Kubernetes   string `json:"kubernetes,omitempty"` // kubeadm's version
 }
 
 // Counts are the numbers of results by status.
