@@ -36,8 +36,9 @@ const (
 	maxDepth = 24
 	// maxPage bounds the memory for a page with its overflow.
 	maxPage = 64 << 20
-	// maxVisits bounds how many pages one listing reads.
-	maxVisits = 1 << 16
+	// maxVisits bounds how many pages are read of one database in all, so that
+	// branches which lead back to each other come to an end.
+	maxVisits = 1 << 18
 )
 
 var (
@@ -45,11 +46,12 @@ var (
 	damaged = errors.New("the database is damaged")
 )
 
-// DB is an open database.
+// DB is an open database. It is not safe for concurrent use.
 type DB struct {
 	r        io.ReaderAt
 	pageSize int64
 	root     Bucket
+	visits   int
 }
 
 // Bucket is a set of keys with values or further buckets.
@@ -95,7 +97,7 @@ func (db *DB) Root() Bucket { return db.root }
 
 // page reads a page with its overflow.
 func (db *DB) page(id uint64) ([]byte, error) {
-	if id > 1<<40 {
+	if db.visits++; id > 1<<40 || db.visits > maxVisits {
 		return nil, damaged
 	}
 	at := int64(id) * db.pageSize
@@ -117,12 +119,11 @@ func (db *DB) page(id uint64) ([]byte, error) {
 // Each calls visit for every key in order. value is nil for a bucket, which is
 // then nested. What visit gets stays valid.
 func (b Bucket) Each(visit func(key, value []byte, nested *Bucket) error) error {
-	visits := 0
-	return b.each(b.root, 0, &visits, visit)
+	return b.each(b.root, 0, visit)
 }
 
-func (b Bucket) each(id uint64, depth int, visits *int, visit func(key, value []byte, nested *Bucket) error) error {
-	if *visits++; depth > maxDepth || *visits > maxVisits {
+func (b Bucket) each(id uint64, depth int, visit func(key, value []byte, nested *Bucket) error) error {
+	if depth > maxDepth {
 		return damaged
 	}
 	page := b.inline
@@ -143,7 +144,7 @@ func (b Bucket) each(id uint64, depth int, visits *int, visit func(key, value []
 		at := pageHeader + n*element
 		e := page[at : at+element]
 		if flags == branchPage {
-			if err := b.each(le.Uint64(e[8:]), depth+1, visits, visit); err != nil {
+			if err := b.each(le.Uint64(e[8:]), depth+1, visit); err != nil {
 				return err
 			}
 			continue

@@ -134,7 +134,7 @@ func FuzzDamagedVolume(f *testing.F) {
 		if err != nil {
 			return
 		}
-		budget := 500
+		budget := 50
 		visit(root, 0, &budget)
 	})
 }
