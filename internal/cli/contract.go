@@ -47,7 +47,7 @@ func contractCommand(s streams) *cobra.Command {
 // contractOptions are the flags of verify that the level contract has.
 type contractOptions struct {
 	infrastructure      string
-	firmware            []string
+	firmware, accounts  []string
 	asJSON, all, strict bool
 }
 
@@ -80,7 +80,7 @@ func verifyContract(ctx context.Context, s streams, name string, o contractOptio
 	for i, f := range firmware {
 		firmware[i] = strings.TrimSuffix(f, "-secure")
 	}
-	report, err := contract.Verify(ctx, disk, info.Size(), contract.Options{Infrastructure: o.infrastructure, Firmware: firmware})
+	report, err := contract.Verify(ctx, disk, info.Size(), contract.Options{Infrastructure: o.infrastructure, Firmware: firmware, Accounts: o.accounts})
 	if err != nil {
 		return err
 	}

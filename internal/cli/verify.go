@@ -73,6 +73,7 @@ and nothing of the image is run. nodesmith contract list shows the checks.`,
 	c.Flags().DurationVar(&deadline, "deadline", 0, "time for one boot (default: 3m on KVM, 10m without)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
 	c.Flags().StringVar(&statically.infrastructure, "infrastructure", "", "contract: where the image will run (default: by the file's name)")
+	c.Flags().StringSliceVar(&statically.accounts, "account", nil, "contract: a person's account that the image is meant to have")
 	c.Flags().BoolVar(&statically.strict, "strict", false, "contract: fail on recommended checks too")
 	c.Flags().BoolVar(&statically.all, "all", false, "contract: show the checks that passed as well")
 	c.Flags().BoolVar(&console, "console", false, "show the guest's serial console on standard error")

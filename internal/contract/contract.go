@@ -68,6 +68,9 @@ type Options struct {
 	Infrastructure string
 	// Firmware lists what the image must boot on, bios and uefi; empty means both.
 	Firmware []string
+	// Accounts are people's accounts that the image is meant to have. They may
+	// have authorized keys and sudo rules; passwords they may not.
+	Accounts []string
 }
 
 // Infrastructures are the values of Options.Infrastructure.

@@ -351,6 +351,26 @@ func TestBrokenImagesAreCaughtByTheCheckMeantForThem(t *testing.T) {
 	}
 }
 
+// An account that was asked for is no fault, and its password still is.
+func TestAccountsThatWereAskedForAreNoFault(t *testing.T) {
+	f := newFixture(t)
+	f.add("/etc/passwd", "admin:x:1000:1000::/home/admin:/bin/bash\n")
+	f.write("/home/admin/.ssh/authorized_keys", "ssh-ed25519 AAAA admin\n", 0o600)
+	f.write("/etc/sudoers.d/admin", "admin ALL=(ALL) NOPASSWD: ALL\n", 0o440)
+	want := []string{"accounts.none-of-build", "accounts.no-authorized-keys", "accounts.sudoers"}
+	if got := broken(f.verify()); !slices.Equal(got, want) {
+		t.Errorf("without the option: %v, want %v", got, want)
+	}
+	f.accounts = []string{"admin"}
+	if got := broken(f.verify()); len(got) > 0 {
+		t.Errorf("with the option: %v", got)
+	}
+	f.replace("/etc/shadow", "root:*:", "admin:$6$salt$hash:1::::::\nroot:*:")
+	if got := broken(f.verify()); !slices.Equal(got, []string{"accounts.no-passwords"}) {
+		t.Errorf("with a password: %v", got)
+	}
+}
+
 // Nobody may learn a credential from the report.
 func TestReportsDoNotRepeatCredentials(t *testing.T) {
 	f := newFixture(t)

@@ -31,6 +31,8 @@ type fixture struct {
 	dir   string
 	tree  *imagefs.Tree // of the good image
 	undos []func()
+
+	accounts []string // Options.Accounts
 	steps int
 }
 
@@ -279,7 +281,7 @@ func (f *fixture) changeStore(change func(namespace *bolt.Bucket) error) {
 // verify checks the copy as it is now.
 func (f *fixture) verify() *Report {
 	f.t.Helper()
-	report, err := Verify(context.Background(), f.file, f.size, Options{Infrastructure: "qemu"})
+	report, err := Verify(context.Background(), f.file, f.size, Options{Infrastructure: "qemu", Accounts: f.accounts})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -128,7 +129,7 @@ var identityChecks = []Check{
 	{
 		ID: "accounts.none-of-build", Title: "No account of the build is left", Severity: Required,
 		Why: "CVE-2024-9486: the account that the image was built through stayed in it, with a known password.",
-		How: "/etc/passwd has no account with a number from 1000 to 60000, no second one with the number 0, none of the names that image builders use; no home directory is left of one.",
+		How: "/etc/passwd has no account with a number from 1000 to 60000, no second one with the number 0, none of the names that image builders use, but for those that --account names; no home directory is left of one.",
 		run: checkAccounts,
 	},
 	{
@@ -208,11 +209,9 @@ func checkAccounts(n *node, r *result) {
 	homes := map[string]bool{}
 	for _, a := range accounts {
 		homes[path.Clean(a.home)] = true
-		person := a.uid >= firstPerson && a.uid <= lastPerson
-		for _, b := range buildUsers {
-			person = person || a.name == b
-		}
+		person := a.uid >= firstPerson && a.uid <= lastPerson || slices.Contains(buildUsers, a.name)
 		switch {
+		case slices.Contains(n.options.Accounts, a.name):
 		case a.uid == 0 && a.name != "root":
 			r.fail("%s has root's number", a.name)
 		case person:
@@ -236,12 +235,17 @@ func checkAuthorizedKeys(n *node, r *result) {
 		r.fail("%v", err)
 		return
 	}
+	wanted := map[string]bool{} // homes whose keys the image is meant to have
 	for _, a := range accounts {
+		wanted[path.Clean(a.home)] = slices.Contains(n.options.Accounts, a.name)
 		if a.home != "/root" && !strings.HasPrefix(a.home, "/home/") {
 			files = append(files, path.Join(a.home, ".ssh/authorized_keys"))
 		}
 	}
 	for _, f := range files {
+		if wanted[path.Dir(path.Dir(f))] {
+			continue
+		}
 		content, err := n.tree.ReadFile(f)
 		if err != nil && !isMissing(err) {
 			if info, statErr := n.tree.Stat(f); statErr == nil && info.IsDir() {
@@ -266,7 +270,8 @@ func checkSudoers(n *node, r *result) {
 		for _, line := range configLines(strings.ReplaceAll(n.text(f), "\\\n", " ")) {
 			fields := strings.Fields(line)
 			who := fields[0]
-			if strings.HasPrefix(who, "Defaults") || strings.HasPrefix(who, "@include") || strings.HasSuffix(who, "_Alias") {
+			if strings.HasPrefix(who, "Defaults") || strings.HasPrefix(who, "@include") || strings.HasSuffix(who, "_Alias") ||
+				slices.Contains(n.options.Accounts, who) {
 				continue
 			}
 			if strings.Contains(line, "NOPASSWD") || who != "root" && !strings.HasPrefix(who, "%") {

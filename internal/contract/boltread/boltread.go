@@ -43,7 +43,7 @@ const (
 
 var (
 	le      = binary.LittleEndian
-	damaged = errors.New("the database is damaged")
+	errDamaged = errors.New("the database is damaged")
 )
 
 // DB is an open database. It is not safe for concurrent use.
@@ -98,7 +98,7 @@ func (db *DB) Root() Bucket { return db.root }
 // page reads a page with its overflow.
 func (db *DB) page(id uint64) ([]byte, error) {
 	if db.visits++; id > 1<<40 || db.visits > maxVisits {
-		return nil, damaged
+		return nil, errDamaged
 	}
 	at := int64(id) * db.pageSize
 	header := make([]byte, pageHeader)
@@ -107,7 +107,7 @@ func (db *DB) page(id uint64) ([]byte, error) {
 	}
 	size := (int64(le.Uint32(header[12:])) + 1) * db.pageSize
 	if size > maxPage || le.Uint64(header) != id {
-		return nil, fmt.Errorf("page %d: %w", id, damaged)
+		return nil, fmt.Errorf("page %d: %w", id, errDamaged)
 	}
 	page := make([]byte, size)
 	if _, err := db.r.ReadAt(page, at); err != nil {
@@ -124,7 +124,7 @@ func (b Bucket) Each(visit func(key, value []byte, nested *Bucket) error) error 
 
 func (b Bucket) each(id uint64, depth int, visit func(key, value []byte, nested *Bucket) error) error {
 	if depth > maxDepth {
-		return damaged
+		return errDamaged
 	}
 	page := b.inline
 	if page == nil {
@@ -134,11 +134,11 @@ func (b Bucket) each(id uint64, depth int, visit func(key, value []byte, nested 
 		}
 	}
 	if len(page) < pageHeader {
-		return damaged
+		return errDamaged
 	}
 	flags, count := le.Uint16(page[8:]), int(le.Uint16(page[10:]))
 	if flags != branchPage && flags != leafPage || pageHeader+count*element > len(page) || flags == branchPage && b.inline != nil {
-		return damaged
+		return errDamaged
 	}
 	for n := range count {
 		at := pageHeader + n*element
@@ -160,14 +160,14 @@ func (b Bucket) each(id uint64, depth int, visit func(key, value []byte, nested 
 func (b Bucket) leaf(e, rest []byte, visit func(key, value []byte, nested *Bucket) error) error {
 	start, keySize, valueSize := uint64(le.Uint32(e[4:])), uint64(le.Uint32(e[8:])), uint64(le.Uint32(e[12:]))
 	if start+keySize+valueSize > uint64(len(rest)) {
-		return damaged
+		return errDamaged
 	}
 	key, value := rest[start:start+keySize], rest[start+keySize:start+keySize+valueSize]
 	if le.Uint32(e)&bucketLeaf == 0 {
 		return visit(key, value, nil)
 	}
 	if len(value) < bucketSize {
-		return damaged
+		return errDamaged
 	}
 	nested := &Bucket{db: b.db, root: le.Uint64(value)}
 	if nested.root == 0 {

@@ -91,12 +91,12 @@ func TestTheNewerMetaIsTaken(t *testing.T) {
 		copy(broken, content)
 		broken[page*os.Getpagesize()+20] ^= 1
 		if _, err := Open(bytes.NewReader(broken)); err != nil {
-			t.Errorf("with meta %d damaged: %v", page, err)
+			t.Errorf("with meta %d errDamaged: %v", page, err)
 		}
 	}
 	broken[20] ^= 1
 	if _, err := Open(bytes.NewReader(broken)); err == nil {
-		t.Error("opened with both metas damaged")
+		t.Error("opened with both metas errDamaged")
 	}
 }
 
@@ -119,7 +119,7 @@ func FuzzDamagedDatabase(f *testing.F) {
 func walk(b Bucket, depth int, budget *int) {
 	_ = b.Each(func(_, _ []byte, nested *Bucket) error {
 		if *budget--; *budget < 0 || depth > 8 {
-			return damaged
+			return errDamaged
 		}
 		if nested != nil {
 			walk(*nested, depth+1, budget)
