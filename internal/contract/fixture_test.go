@@ -33,7 +33,7 @@ type fixture struct {
 	undos []func()
 
 	accounts []string // Options.Accounts
-	steps int
+	steps    int
 }
 
 // goodImage opens the image that the environment names, else skips the test.

@@ -42,7 +42,7 @@ const (
 )
 
 var (
-	le      = binary.LittleEndian
+	le         = binary.LittleEndian
 	errDamaged = errors.New("the database is damaged")
 )
 

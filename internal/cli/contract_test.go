@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"nodesmith.dev/nodesmith/internal/contract"
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+func TestAFailedContractExitsWithItsOwnCode(t *testing.T) {
+	disk := write(t, "x.raw", strings.Repeat("\x00", 1<<20))
+	for name, tt := range map[string]struct {
+		args []string
+		kind fault.Kind
+		want string
+	}{
+		"an empty disk":          {[]string{disk}, fault.Contract, "FAIL  disk.partition-table"},
+		"as JSON":                {[]string{disk, "--json"}, fault.Contract, `"status": "fail"`},
+		"nothing at all":         {[]string{write(t, "y.raw", "")}, fault.Contract, "FAIL"},
+		"unknown infrastructure": {[]string{disk, "--infrastructure", "moon"}, fault.Usage, ""},
+		"unknown firmware":       {[]string{disk, "--firmware", "efi"}, fault.Usage, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out, errOut bytes.Buffer
+			exit := Main(append([]string{"verify", "--level", "contract"}, tt.args...), &out, &errOut)
+			if exit != tt.kind.ExitCode() || !strings.Contains(out.String(), tt.want) {
+				t.Errorf("exit code %d, want %d\n%s%s", exit, tt.kind.ExitCode(), out.String(), errOut.String())
+			}
+		})
+	}
+}
+
+func TestTheContractIsListed(t *testing.T) {
+	var text, asJSON, errOut bytes.Buffer
+	if exit := Main([]string{"contract", "list"}, &text, &errOut); exit != 0 {
+		t.Fatal(exit, errOut.String())
+	}
+	if exit := Main([]string{"contract", "list", "--json"}, &asJSON, &errOut); exit != 0 {
+		t.Fatal(exit, errOut.String())
+	}
+	var checks []contract.Check
+	if err := json.Unmarshal(asJSON.Bytes(), &checks); err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Count(text.String(), "\n"); lines != len(checks) || lines != len(contract.List()) {
+		t.Errorf("%d lines and %d checks", lines, len(checks))
+	}
+}
+
+func TestTheInfrastructureIsReadFromTheFileName(t *testing.T) {
+	for name, want := range map[string]string{
+		"out/debian-12-qemu.raw": "qemu", "web-vsphere.img": "vsphere", "debian-12.raw": "", "qemu.raw": "", "x-moon.raw": "",
+	} {
+		if got := infrastructureOf(filepath.FromSlash(name)); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
