@@ -9,6 +9,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"nodesmith.dev/nodesmith/internal/contract/imagefs"
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
@@ -382,5 +383,30 @@ func TestReportsDoNotRepeatCredentials(t *testing.T) {
 	}
 	if strings.Contains(text.String(), "s3cret") {
 		t.Error(text.String())
+	}
+}
+
+// Versions that are not in the table are looked up in kubeadm itself; for the
+// one that is in both, both say the same.
+func TestKubeadmItselfTellsItsImages(t *testing.T) {
+	good := goodImage(t)
+	info, err := good.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := newNode(good, info.Size(), Options{})
+	if n.image, err = imagefs.Open(good, info.Size()); err != nil {
+		t.Fatal(err)
+	}
+	n.tree = n.image.Tree
+	n.learn()
+	known := knownTags[n.kubernetes]
+	if got, err := n.newestEtcd("/usr/bin/kubeadm"); err != nil || got != known.etcd {
+		t.Errorf("etcd %q, %v; want %q", got, err, known.etcd)
+	}
+	for tag, want := range map[string]bool{known.coredns: true, known.pause: true, "v1.99.77": false} {
+		if got, err := n.mentions("/usr/bin/kubeadm", tag); err != nil || got != want {
+			t.Errorf("%s: %v, %v", tag, got, err)
+		}
 	}
 }
