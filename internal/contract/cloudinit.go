@@ -139,7 +139,7 @@ var cloudInitChecks = []Check{
 		ID: "cloud-init.modules", Title: "cloud-init runs what bootstrap data has in it", Severity: Required,
 		Why: "Cluster API's bootstrap data is write_files, runcmd, bootcmd, users, ntp, mounts and disk_setup.",
 		How: "The modules write-files, bootcmd, users-groups, runcmd and scripts-user are in the lists of the merged configuration.",
-		run: withCloudConfig(func(n *node, c map[string]any, r *result) {
+		run: withCloudConfig(func(_ *node, c map[string]any, r *result) {
 			modules := cloudModules(c)
 			for _, m := range []string{"write-files", "bootcmd", "users-groups", "runcmd", "scripts-user", "ssh", "ntp", "mounts", "disk-setup", "set-hostname"} {
 				if !modules[m] {

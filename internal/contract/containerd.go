@@ -3,6 +3,7 @@ package contract
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -76,7 +77,7 @@ func (c *containerdConfig) add(name string, content []byte) error {
 		images, runtime = []any{"plugins", imagesPlugin}, []any{"plugins", runtimePlugin, "containerd"}
 		sandbox = at(tree, append(images, "pinned_images", "sandbox")...)
 	}
-	runc := append(runtime[:len(runtime):len(runtime)], "runtimes", "runc")
+	runc := slices.Concat(runtime, []any{"runtimes", "runc"})
 	set(&c.sandbox, sandbox)
 	set(&c.certs, at(tree, append(images[:2:2], "registry", "config_path")...))
 	set(&c.runtime, at(tree, append(runc[:len(runc):len(runc)], "runtime_type")...))
@@ -214,7 +215,7 @@ var containerdChecks = []Check{
 		ID: "containerd.cgroup-driver", Title: "containerd's cgroup driver is systemd", Severity: Required, Kubernetes: ">=v1.21",
 		Why: "kubeadm sets the kubelet's driver to systemd; with two managers of one cgroup tree pods die under load.",
 		How: "SystemdCgroup = true in the options of the runtime runc.",
-		run: withConfig(func(n *node, c containerdConfig, r *result) {
+		run: withConfig(func(_ *node, c containerdConfig, r *result) {
 			if c.cgroup != true {
 				r.fail("SystemdCgroup is %v", c.cgroup)
 			}
@@ -224,7 +225,7 @@ var containerdChecks = []Check{
 		ID: "containerd.runtime", Title: "The default runtime is runc's shim v2", Severity: Required,
 		Why: "Other runtime types were removed from containerd.",
 		How: "runtime_type of the runtime runc is io.containerd.runc.v2, and no other runtime is the default.",
-		run: withConfig(func(n *node, c containerdConfig, r *result) {
+		run: withConfig(func(_ *node, c containerdConfig, r *result) {
 			if c.runtime != "io.containerd.runc.v2" {
 				r.fail("runtime_type of runc is %q", c.runtime)
 			}

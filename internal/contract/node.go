@@ -175,7 +175,7 @@ func (n *node) walk(dir string, visit func(name string, info fs.FileInfo, err er
 func (n *node) below(dirs ...string) []string {
 	var out []string
 	for _, dir := range dirs {
-		n.walk(dir, func(name string, _ fs.FileInfo, err error) { out = append(out, name) })
+		n.walk(dir, func(name string, _ fs.FileInfo, _ error) { out = append(out, name) })
 	}
 	return out
 }
