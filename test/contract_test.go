@@ -29,6 +29,7 @@ func TestTheBuiltImageHoldsTheContract(t *testing.T) {
 func TestBrokenCopiesOfTheBuiltImageAreCaught(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.Need(t, "debugfs", "e2undo", "sgdisk", "mcopy")
+	t.Parallel()
 	image, err := filepath.Abs(filepath.Join(built, "debian-12-qemu.raw"))
 	if err != nil {
 		t.Fatal(err)

@@ -270,7 +270,9 @@ func (w *trigger) Write(p []byte) (int, error) {
 func TestTheImageBootsOnBIOSAndUEFI(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.Need(t, "qemu-system-x86_64", "qemu-img")
-	r := nodesmith(t, "verify", filepath.Join(built, "debian-12-qemu.raw"), "--level", "boot", "--json")
+	t.Parallel()
+	// Twice the usual time: another guest and the contract's faults run meanwhile.
+	r := nodesmith(t, "verify", filepath.Join(built, "debian-12-qemu.raw"), "--level", "boot", "--json", "--deadline", "20m")
 	var report vmtest.Report
 	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, r.out, r.err)
@@ -294,6 +296,7 @@ func TestTheImageBootsOnBIOSAndUEFI(t *testing.T) {
 func TestKubeadmInitFormsAControlPlaneWithoutANetwork(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.Need(t, "qemu-system-x86_64", "qemu-img")
+	t.Parallel()
 	result, err := vmtest.Run(t.Context(), vmtest.RunOptions{
 		Options: vmtest.Options{
 			Disk: filepath.Join(built, "debian-12-qemu.raw"), Firmware: vmtest.BIOS, CPUs: 2, MemoryMiB: 3072, Growth: 2 << 30,
