@@ -20,6 +20,7 @@ type Output struct {
 	base int64 // where the part begins in file
 	size int64 // bytes in the part, those in buf included
 	buf  []byte
+	hole bool // the part ends with a hole that the file does not have yet
 }
 
 // outputBuffer is how much Write collects before it calls the kernel, in bytes.
@@ -67,7 +68,9 @@ func (o *Output) Skip(n int64) error {
 	if err := o.Flush(); err != nil {
 		return err
 	}
-	return o.Resize(o.size + n)
+	o.size += n
+	o.hole = true
+	return nil
 }
 
 // WriteAt writes p at offset, counted from the Output's begin. What lies
@@ -92,23 +95,27 @@ func (o *Output) ReadAt(p []byte, offset int64) (int, error) {
 // Resize cuts the Output at size bytes, or extends it with a hole. It must be
 // the last part of its file.
 func (o *Output) Resize(size int64) error {
+	o.hole = false
 	if err := o.Flush(); err != nil {
 		return err
 	}
 	if err := o.file.Truncate(o.base + size); err != nil {
 		return fmt.Errorf("resize to %d bytes: %w", o.base+size, err)
 	}
-	o.size = size
+	o.size, o.hole = size, false
 	return nil
 }
 
 // Flush hands what Write collected to the kernel.
 func (o *Output) Flush() error {
 	if len(o.buf) == 0 {
+		if o.hole {
+			return o.Resize(o.size)
+		}
 		return nil
 	}
 	_, err := o.file.WriteAt(o.buf, o.base+o.size-int64(len(o.buf)))
-	o.buf = o.buf[:0]
+	o.buf, o.hole = o.buf[:0], false
 	return err
 }
 
