@@ -121,7 +121,7 @@ func (s Suite) carries(t *testing.T, d *Disk) {
 		t.Fatalf("a disk of %d bytes came back with %d, want %d", d.Size(), back.Size(), want)
 	}
 	Equal(t, back, d)
-	if s.Judge != nil {
+	if s.Judge != nil && d.Size() > 0 { // others refuse a disk of no bytes
 		s.Judge(t, path, d.File(t))
 	}
 }
