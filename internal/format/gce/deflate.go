@@ -5,43 +5,79 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math/bits"
 
-	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/zlib"
 
 	"nodesmith.dev/nodesmith/internal/format"
 )
 
-// level is gzip's default.
+// level is gzip's default, and zlib's.
 const level = 6
 
-// codec deflates blocks, each on its own and up to a whole byte, so that the
-// results one behind the other are one deflate stream (as pigz makes them).
+// codec makes one zlib stream (RFC 1950) of a block. It is the codec of
+// streamOptimized VMDKs to the byte, so that both share the work; joinable makes
+// pieces of one long stream of them.
 type codec struct{}
 
-func (codec) ID() string { return fmt.Sprintf("deflate-%d-flushed", level) }
+func (codec) ID() string { return fmt.Sprintf("zlib-%d", level) }
 
 func (codec) NewEncoder() (format.Encoder, error) {
-	w, err := flate.NewWriter(nil, level)
+	w, err := zlib.NewWriterLevel(nil, level)
 	if err != nil {
-		return nil, fmt.Errorf("deflate: %w", err)
+		return nil, fmt.Errorf("make a zlib encoder: %w", err)
 	}
-	return &encoder{w: w}, nil
+	return &encoder{w}, nil
 }
 
-type encoder struct{ w *flate.Writer }
+type encoder struct{ w *zlib.Writer }
 
-// Encode ends with an empty stored block, which fills up the last byte
-// (zlib's Z_SYNC_FLUSH).
 func (e *encoder) Encode(dst, block []byte) ([]byte, error) {
 	out := bytes.NewBuffer(dst)
 	e.w.Reset(out)
 	if _, err := e.w.Write(block); err != nil {
-		return nil, fmt.Errorf("deflate: %w", err)
+		return dst, fmt.Errorf("deflate: %w", err)
 	}
-	if err := e.w.Flush(); err != nil {
-		return nil, fmt.Errorf("deflate: %w", err)
+	if err := e.w.Close(); err != nil {
+		return dst, fmt.Errorf("deflate: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// What stands in a zlib stream around the deflate stream, in bytes.
+const (
+	zlibHeader  = 2
+	zlibTrailer = 4 // Adler-32
+)
+
+// joinable returns the two parts of a deflate stream that says the same as the
+// zlib stream, but goes on: body is a part of the zlib stream, which stays as
+// it is, and tail a few bytes in scratch. The encoder ends with an empty block
+// with fixed codes: the bits 1 (the last block), 10 (fixed codes), 0000000 (end
+// of the block), then zeros up to a whole byte. The first is cleared, and an
+// empty stored block reaches a whole byte, as in zlib's Z_SYNC_FLUSH.
+func joinable(zlibStream, scratch []byte) (body, tail []byte, err error) {
+	const blockBits, storedBits = 1 + 2 + 7, 1 + 2
+	if len(zlibStream) < zlibHeader+zlibTrailer+2 {
+		return nil, nil, fmt.Errorf("a zlib stream of %d bytes", len(zlibStream))
+	}
+	body = zlibStream[zlibHeader : len(zlibStream)-zlibTrailer]
+	last := len(body) - 1
+	for last > 0 && body[last] == 0 {
+		last--
+	}
+	// The highest bit set is the 1 of fixed codes; the one below is the mark.
+	mark := last*8 + bits.Len8(body[last]) - 2
+	if mark < 0 || body[mark/8]&(1<<(mark%8)) == 0 || (mark+blockBits+7)/8 != len(body) {
+		return nil, nil, fmt.Errorf("a zlib stream that ends with %x, not with an empty block with fixed codes", body[max(0, last-1):])
+	}
+	tail = append(scratch[:0], body[mark/8:]...)
+	body = body[:mark/8]
+	tail[0] &^= 1 << (mark % 8)
+	if len(tail)*8 < mark%8+blockBits+storedBits {
+		tail = append(tail, 0)
+	}
+	return body, append(tail, 0x00, 0x00, 0xff, 0xff), nil
 }
 
 // The parts of a gzip file (RFC 1952, section 2.3) beside the deflate stream.

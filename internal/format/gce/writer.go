@@ -30,6 +30,7 @@ type writer struct {
 	extents []format.Extent
 	zero    []byte // an encoded block of zeros
 	crc     uint32 // of all blocks so far, those of zeros included
+	scratch []byte // for joinable
 }
 
 // New makes a writer of a disk of diskSize bytes, rounded up to whole GiB as
@@ -90,8 +91,15 @@ func (w *writer) affords(hole int64) bool {
 
 // append adds a block to the last extent.
 func (w *writer) append(encoded, data []byte) error {
-	if _, err := w.out.Write(encoded); err != nil {
+	body, tail, err := joinable(encoded, w.scratch)
+	if err != nil {
 		return err
+	}
+	w.scratch = tail
+	for _, part := range [][]byte{body, tail} {
+		if _, err := w.out.Write(part); err != nil {
+			return err
+		}
 	}
 	w.crc = crc32.Update(w.crc, crc32.IEEETable, data)
 	w.extents[len(w.extents)-1].Length += int64(len(data))
