@@ -9,7 +9,7 @@ GOTEST := go test -count=1 -timeout 75m
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 .PHONY: deps
 deps: ## install what this machine lacks (Debian and Ubuntu, as root)
@@ -43,6 +43,10 @@ lint: ## golangci-lint, govulncheck and shellcheck
 .PHONY: bench
 bench: deps build ## measure what docs/benchmarks.md states
 	@scripts/bench.sh
+
+.PHONY: bench-formats
+bench-formats: deps build ## compare format conversion with qemu-img, as ratios
+	@scripts/bench-formats.sh $(OUT)/debian-12-qemu.raw
 
 .PHONY: clean
 clean: ## remove what was built here (not the caches: see docs/architecture.md)

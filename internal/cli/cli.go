@@ -58,8 +58,8 @@ an operating system, one Kubernetes version and your own customizations.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fault.New(fault.Usage, fmt.Sprintf("%s --help lists the flags", c.CommandPath()), "%w", err)
 	})
-	root.AddCommand(buildCommand(s), lockCommand(s), validateCommand(s), verifyCommand(s), contractCommand(s), versionCommand(s),
-		schemaCommand(s), explainCommand(s))
+	root.AddCommand(buildCommand(s), lockCommand(s), validateCommand(s), schemaCommand(s), explainCommand(s),
+		verifyCommand(s), contractCommand(s), convertCommand(s), inspectCommand(s), versionCommand(s))
 	err := root.ExecuteContext(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
 		return fault.New(fault.Usage, "nodesmith --help lists the commands", "%w", err)

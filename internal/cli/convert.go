@@ -1,0 +1,185 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/inspect"
+	"nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/format/ova"
+	"nodesmith.dev/nodesmith/internal/format/qcow2"
+	"nodesmith.dev/nodesmith/internal/format/vhd"
+)
+
+// compressions are the values of convert --qcow2-compression.
+var compressions = map[string]qcow2.Compression{"zstd": qcow2.Zstd, "zlib": qcow2.Zlib, "none": qcow2.Plain}
+
+// vhdKinds are the values of convert --vhd.
+var vhdKinds = map[string]func(out *format.Output, diskSize int64) (format.Writer, error){
+	"fixed": vhd.Format.New,
+	"dynamic": func(out *format.Output, diskSize int64) (format.Writer, error) {
+		return vhd.NewDynamic(out, diskSize, vhd.Options{})
+	},
+}
+
+// conversion is what the flags of convert say.
+type conversion struct {
+	to                            []string
+	from, output, name            string
+	compression, vhdKind          string
+	ovaFile, keyFile, certificate string
+	workers                       int
+}
+
+func convertCommand(s streams) *cobra.Command {
+	var o conversion
+	c := &cobra.Command{
+		Use: "convert FILE --to FORMAT...", Short: "Turn a disk image into other formats",
+		Long: `Turn a disk image into other formats, all in one read. FILE is a raw disk, or any
+image that nodesmith reads: ` + strings.Join(known.Names(), ", ") + `. Formats and
+their rules are described in docs/formats.md. Files get their names only when all
+of them are whole; what had the name before is replaced.`,
+		Example: "  nodesmith convert out/debian-12-qemu.raw --to ova --to vhd --to qcow2 -o out",
+		Args:    oneArgument("FILE"),
+		RunE:    func(c *cobra.Command, args []string) error { return o.run(c, s, args[0]) },
+	}
+	f := c.Flags()
+	f.StringSliceVar(&o.to, "to", nil, "formats to make: `"+strings.Join(known.Names(), "|")+"`")
+	f.StringVar(&o.from, "from", "", "FILE's format, if its content should not decide (a guest can make a raw disk look like another format)")
+	f.StringVarP(&o.output, "output", "o", ".", "folder for the files")
+	f.StringVar(&o.name, "name", "", "the files' names without suffix (default: FILE's)")
+	f.StringVar(&o.compression, "qcow2-compression", "zstd", "`zstd|zlib|none`: zlib for QEMU before 5.1")
+	f.StringVar(&o.vhdKind, "vhd", "fixed", "`fixed|dynamic`: Azure wants fixed")
+	f.StringVar(&o.ovaFile, "ova", "", "YAML file with the OVA's settings (docs/formats.md lists them)")
+	f.StringVar(&o.keyFile, "ova-sign-key", "", "RSA key (PEM) to sign the OVA's manifest with")
+	f.StringVar(&o.certificate, "ova-sign-certificate", "", "the key's certificate (PEM)")
+	f.IntVar(&o.workers, "workers", 0, "goroutines that compress (default: one for each core)")
+	return c
+}
+
+func (o conversion) run(c *cobra.Command, s streams, path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return fault.New(fault.Usage, "", "%w", err)
+	}
+	defer func() { _ = file.Close() }() // only read
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	targets, err := o.targets(path, info)
+	if err != nil {
+		return err
+	}
+	var found string
+	src, err := inspect.Open(file, info.Size(), o.from, &found)
+	if err != nil {
+		return readFault(fmt.Errorf("%s: %w", path, err))
+	}
+	if err := os.MkdirAll(o.output, 0o755); err != nil {
+		return err
+	}
+	if _, err := (format.Converter{Workers: o.workers}).Convert(c.Context(), src, targets); err != nil {
+		return readFault(fmt.Errorf("convert %s (%s): %w", path, found, err))
+	}
+	for _, target := range targets {
+		if _, err := fmt.Fprintln(s.out, target.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// targets resolves the formats and their options.
+func (o conversion) targets(path string, source os.FileInfo) ([]format.Target, error) {
+	if len(o.to) == 0 {
+		return nil, fault.New(fault.Usage, "say --to "+strings.Join(known.Names(), ", --to "), "no format to convert to")
+	}
+	if o.name == "" {
+		o.name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+	}
+	var targets []format.Target
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(o.to))) {
+		f, err := known.Named(name)
+		if err != nil {
+			return nil, fault.New(fault.Usage, "", "--to: %w", err)
+		}
+		target := format.Target{Path: filepath.Join(o.output, o.name+f.Suffix), New: f.New}
+		if info, err := os.Stat(target.Path); err == nil && os.SameFile(info, source) {
+			return nil, fault.New(fault.Usage, "give another folder with -o, or another --name", "%s would replace what is converted", target.Path)
+		}
+		if target.New, err = o.writer(f); err != nil {
+			return nil, fault.New(fault.Usage, "nodesmith convert --help lists the flags", "%w", err)
+		}
+		targets = append(targets, target)
+	}
+	return targets, nil
+}
+
+// writer returns f's writer with the options that the flags give.
+func (o conversion) writer(f format.Format) (func(*format.Output, int64) (format.Writer, error), error) {
+	switch f.Name {
+	case qcow2.Format.Name:
+		compression, ok := compressions[o.compression]
+		if !ok {
+			return nil, fmt.Errorf("--qcow2-compression %q is not zstd, zlib or none", o.compression)
+		}
+		return qcow2.Options{Compression: compression}.New, nil
+	case vhd.Format.Name:
+		kind, ok := vhdKinds[o.vhdKind]
+		if !ok {
+			return nil, fmt.Errorf("--vhd %q is not fixed or dynamic", o.vhdKind)
+		}
+		return kind, nil
+	case ova.Format.Name:
+		options, err := o.ovaOptions()
+		return options.New, err
+	}
+	return f.New, nil
+}
+
+func (o conversion) ovaOptions() (ova.Options, error) {
+	options := ova.Options{Name: o.name}
+	if o.ovaFile != "" {
+		text, err := os.ReadFile(o.ovaFile)
+		if err != nil {
+			return options, fmt.Errorf("--ova: %w", err)
+		}
+		if err := yaml.UnmarshalStrict(text, &options); err != nil {
+			return options, fmt.Errorf("--ova %s: %w", o.ovaFile, err)
+		}
+	}
+	if (o.keyFile == "") != (o.certificate == "") {
+		return options, errors.New("--ova-sign-key and --ova-sign-certificate go together")
+	}
+	if o.keyFile == "" {
+		return options, nil
+	}
+	key, err := os.ReadFile(o.keyFile)
+	if err != nil {
+		return options, fmt.Errorf("--ova-sign-key: %w", err)
+	}
+	certificate, err := os.ReadFile(o.certificate)
+	if err != nil {
+		return options, fmt.Errorf("--ova-sign-certificate: %w", err)
+	}
+	options.Signer, err = ova.NewSigner(key, certificate)
+	return options, err
+}
+
+// readFault gives an error of reading an image its kind.
+func readFault(err error) error {
+	if errors.Is(err, format.ErrCorrupt) {
+		return fault.New(fault.Unverifiable, "fetch or make the image again; --from says what it is if its content misleads", "%w", err)
+	}
+	return err
+}

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"nodesmith.dev/nodesmith/internal/format/inspect"
+)
+
+func inspectCommand(s streams) *cobra.Command {
+	var from string
+	var asJSON, noDigest bool
+	c := &cobra.Command{
+		Use: "inspect FILE", Short: "Say what is in a disk image",
+		Long: `Say what is in a disk image of any format that nodesmith reads, also one that it
+did not make: sizes, partitions, file systems, an OVA's properties, the digest.`,
+		Example: "  nodesmith inspect out/debian-12.ova",
+		Args:    oneArgument("FILE"),
+		RunE: func(c *cobra.Command, args []string) error {
+			report, err := inspect.File(c.Context(), args[0], from, !noDigest)
+			if err != nil {
+				return readFault(err)
+			}
+			if asJSON {
+				encoder := json.NewEncoder(s.out)
+				encoder.SetIndent("", "  ")
+				return encoder.Encode(report)
+			}
+			return printInspection(s.out, report)
+		},
+	}
+	c.Flags().StringVar(&from, "from", "", "FILE's format, if its content should not decide")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON ("+inspect.Version+")")
+	c.Flags().BoolVar(&noDigest, "no-digest", false, "leave out the digest, which reads the whole file")
+	return c
+}
+
+func printInspection(w io.Writer, r inspect.Report) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(t, "%s\t%s\n", name, value)
+		}
+	}
+	line("file", r.File)
+	line("format", r.Format)
+	line("virtual size", bytesText(r.VirtualSize))
+	line("file size", bytesText(r.FileSize))
+	line("stored size", bytesText(r.StoredSize))
+	line("data", bytesText(r.DataSize))
+	line("sha256", r.SHA256)
+	line("virtual machine", r.VirtualMachine)
+	line("files", strings.Join(r.Files, " "))
+	line("partitions", r.PartitionTable)
+	line("file system", r.FileSystem)
+	for _, note := range r.Notes {
+		line("note", note)
+	}
+	if r.Product != nil {
+		line("product", strings.TrimSpace(r.Product.Name+" "+r.Product.Version))
+		for _, p := range r.Product.Properties {
+			line("property "+p.Key, p.Value)
+		}
+	}
+	if len(r.Partitions) > 0 {
+		fmt.Fprintln(t, "\nNUMBER\tSTART\tSIZE\tTYPE\tNAME\tFILE SYSTEM\tLABEL")
+		for _, p := range r.Partitions {
+			fmt.Fprintf(t, "%d\t%d\t%s\t%s\t%s\t%s\t%s\n", p.Number, p.Start, bytesText(p.Length), p.Type, p.Name, p.FileSystem, p.Label)
+		}
+	}
+	return t.Flush()
+}
+
+// bytesText is a size for people: in MiB or GiB, and in bytes.
+func bytesText(n int64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.1f GiB (%d)", float64(n)/(1<<30), n)
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB (%d)", float64(n)/(1<<20), n)
+	}
+	return fmt.Sprint(n)
+}
