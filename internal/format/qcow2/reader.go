@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math/bits"
 
 	"nodesmith.dev/nodesmith/internal/format"
 )
@@ -253,31 +252,34 @@ func (m *Image) compressed(entry uint64) (at, length int64) {
 
 // census finds images whose tables name the same clusters over and over, which
 // could make a small file into an endless disk: a file can't hold more data
-// than its size.
+// than its size, and packed data can't be smaller than its method allows.
 type census struct {
 	limit  int64 // the file's size in bytes
 	seen   int64 // clusters of the disk before this one are counted
 	plain  int64 // bytes in plain clusters
-	packed int64 // compressed clusters
+	packed int64 // least bytes in compressed clusters
 }
 
-// minCompressed is the least that a compressed cluster takes, in bytes: a zstd
-// frame with one block has 9, a deflate stream of 512 equal bytes 5.
-const minCompressed = 4
+const (
+	maxDeflateRatio = 1032 // zlib's manual, "Maximum Expansion Factor"
+	minZstdFrame    = 11   // magic, header with a size of 2 bytes, one block of equal bytes
+)
 
 func (c *census) count(m *Image, cluster int64, entry uint64) error {
 	if cluster < c.seen {
 		return nil
 	}
 	c.seen = cluster + 1
-	if entry&flagCompressed != 0 {
-		c.packed++
-	} else {
+	switch {
+	case entry&flagCompressed == 0:
 		c.plain += m.clusterSize()
+	case m.compression == compressionTypes[Zstd]:
+		c.packed += minZstdFrame
+	default:
+		c.packed += max(1, m.clusterSize()/maxDeflateRatio)
 	}
-	if c.plain > c.limit+m.clusterSize() || c.packed > c.limit/minCompressed {
-		return fmt.Errorf("the tables name more clusters than a file of %d bytes (2^%d) can hold: %w",
-			c.limit, bits.Len64(uint64(c.limit)), format.ErrCorrupt)
+	if c.plain > c.limit+m.clusterSize() || c.packed > c.limit {
+		return fmt.Errorf("the tables name more clusters than a file of %d bytes can hold: %w", c.limit, format.ErrCorrupt)
 	}
 	return nil
 }

@@ -8,9 +8,11 @@ import (
 	"nodesmith.dev/nodesmith/internal/format"
 )
 
-// level is zlib's level for grains; 6 is zlib's default, and what VMware's
-// tools and QEMU use.
-const level = 6
+// level is the compression level for grains. QEMU's is zlib's 6; this library's
+// 7 comes within half a percent of that size at twice its speed, its 6 is half
+// as fast again and 2% larger (measured on a node image, one core: 47 MB/s for
+// zlib 6; 98, 153 here).
+const level = 7
 
 // codec makes one zlib stream (RFC 1950) of a grain ("Grain Markers"). A grain
 // is always compressed, even where it grows.

@@ -249,14 +249,14 @@ func (m *Image) inflate(at, start int64) ([]byte, error) {
 		return nil, err
 	}
 	content := make([]byte, m.grain)
-	if err := m.unzip(packed, content); err != nil {
+	if err := m.unzip(packed, content[:min(m.grain, m.Size()-start)]); err != nil {
 		return nil, fmt.Errorf("decompress the grain at byte %d: %w: %w", at, format.ErrCorrupt, err)
 	}
 	return content, nil
 }
 
-// unzip fills content; the disk's last grain may be shorter, as some writers
-// leave it.
+// unzip fills content. The disk's last grain may end with the disk, or go on as
+// a whole one.
 func (m *Image) unzip(packed, content []byte) error {
 	reader := bytes.NewReader(packed)
 	decoder, ok := m.inflaters.Get().(io.ReadCloser)
@@ -272,8 +272,5 @@ func (m *Image) unzip(packed, content []byte) error {
 	}
 	defer m.inflaters.Put(decoder)
 	_, err := io.ReadFull(decoder, content)
-	if err == io.ErrUnexpectedEOF && m.Size()%m.grain != 0 {
-		return nil
-	}
 	return err
 }
