@@ -12,8 +12,9 @@ import (
 	"nodesmith.dev/nodesmith/internal/format"
 )
 
-// level is gzip's default, and zlib's.
-const level = 6
+// level is that of streamOptimized VMDKs: this library's 7 comes out as small as
+// the 6 that is gzip's default.
+const level = 7
 
 // codec makes one zlib stream (RFC 1950) of a block. It is the codec of
 // streamOptimized VMDKs to the byte, so that both share the work; joinable makes
