@@ -68,8 +68,14 @@ func Open(r io.ReaderAt, fileSize int64) (*Image, error) {
 		l1: make([]uint64, want), census: census{limit: fileSize},
 	}
 	image.l2.Limit, image.unpacked.Limit = cachedTables, cachedClusters
+	tables := int64(0)
 	for i := range image.l1 {
-		image.l1[i] = binary.BigEndian.Uint64(table[i*8:]) & offsetMask
+		if image.l1[i] = binary.BigEndian.Uint64(table[i*8:]) & offsetMask; image.l1[i] != 0 {
+			tables++
+		}
+	}
+	if tables*cluster > fileSize { // some are named twice, and to walk them would take forever
+		return nil, fmt.Errorf("%d L2 tables of %d bytes in a file of %d: %w", tables, cluster, fileSize, format.ErrCorrupt)
 	}
 	return image, nil
 }

@@ -68,8 +68,14 @@ func Open(r io.ReaderAt, fileSize int64) (*Image, error) {
 		return nil, fmt.Errorf("read the grain directory: %w", err)
 	}
 	m.directory = make([]uint32, entries)
+	tables := int64(0)
 	for i := range m.directory {
-		m.directory[i] = binary.LittleEndian.Uint32(buf[i*4:])
+		if m.directory[i] = binary.LittleEndian.Uint32(buf[i*4:]); m.directory[i] != 0 {
+			tables++
+		}
+	}
+	if tables*int64(h.NumGTEsPerGT)*4 > fileSize { // some are named twice, and to walk them would take forever
+		return nil, fmt.Errorf("%d grain tables of %d entries in a file of %d bytes: %w", tables, h.NumGTEsPerGT, fileSize, format.ErrCorrupt)
 	}
 	return m, nil
 }
