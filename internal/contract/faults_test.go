@@ -38,7 +38,9 @@ var faults = []struct {
 	{"swap partition", "disk.no-swap-partition", func(f *fixture) { f.sgdisk("--set-alignment=1", "--new=0:34:2047", "--typecode=4:8200") }},
 	{"LVM partition", "disk.no-lvm", func(f *fixture) { f.sgdisk("--set-alignment=1", "--new=0:34:2047", "--typecode=4:8e00") }},
 	{"file system not unmounted", "disk.root-file-system", func(f *fixture) { f.debugfs("ssv state 0") }},
-	{"fstab of another disk", "disk.fstab", func(f *fixture) { f.replace("/etc/fstab", "UUID=9", "UUID=8") }},
+	{"fstab of another disk", "disk.fstab", func(f *fixture) {
+		f.replace("/etc/fstab", f.rootUUID(), "00000000-0000-4000-8000-000000000000")
+	}},
 	{"fstab with a device name", "disk.fstab", func(f *fixture) { f.add("/etc/fstab", "/dev/sdb1 /data ext4 defaults 0 2\n") }},
 	// boot
 	{"unsigned GRUB", "boot.signed-loaders", func(f *fixture) {
@@ -61,7 +63,7 @@ var faults = []struct {
 	}},
 	{"no initramfs", "boot.kernel", func(f *fixture) { f.remove("/initrd.img") }},
 	{"root by device name", "boot.root-argument", func(f *fixture) {
-		f.replace(menu, "root=UUID=9e7b00a7-f913-8332-b3fd-131ba3c1fb60", "root=/dev/vda3")
+		f.replace(menu, "root=UUID="+f.rootUUID(), "root=/dev/vda3")
 	}},
 	{"no serial console", "boot.console", func(f *fixture) { f.replace(menu, "console=ttyS0,115200n8", "quiet") }},
 	{"initramfs without drivers", "drivers.initramfs", func(f *fixture) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -206,6 +207,17 @@ func (f *fixture) replace(name, old, with string) {
 		f.t.Fatal(err)
 	}
 	f.write(name, string(after), info.Mode().Perm())
+}
+
+// rootUUID returns the UUID that the image's kernel is told to mount: each
+// lock gives its disks their own.
+func (f *fixture) rootUUID() string {
+	f.t.Helper()
+	found := regexp.MustCompile(`root=UUID=([0-9a-f-]{36})`).FindSubmatch(f.read(menu))
+	if found == nil {
+		f.t.Fatalf("%s names no root=UUID", menu)
+	}
+	return string(found[1])
 }
 
 // add appends to a file.
