@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"nodesmith.dev/nodesmith/internal/fault"
@@ -32,6 +33,9 @@ func Main(args []string, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	// BuildKit and containerd log what matters to a daemon's operator; what
+	// fails comes back as an error.
+	logrus.SetOutput(io.Discard)
 	err := run(ctx, args, streams{out, errOut})
 	if err == nil {
 		return 0

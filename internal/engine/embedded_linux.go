@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -33,7 +32,6 @@ import (
 	"github.com/moby/buildkit/worker/base"
 	"github.com/moby/buildkit/worker/runc"
 	"github.com/moby/sys/userns"
-	"github.com/sirupsen/logrus"
 	fscopy "github.com/tonistiigi/fsutil/copy"
 	bolt "go.etcd.io/bbolt"
 	"go.opentelemetry.io/otel/metric/noop"
@@ -156,8 +154,6 @@ func embed(ctx context.Context, options Options) (_ connection, err error) {
 	// copies would get their modes cut by the caller's umask.
 	syscall.Umask(0)
 	fscopy.UmaskIsZero = true
-	logrus.SetLevel(logrus.ErrorLevel)
-	logrus.SetOutput(io.Discard) // BuildKit's own log; failures come back as errors
 
 	user := ctx
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
