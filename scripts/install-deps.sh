@@ -13,6 +13,7 @@ needs=(
 
     containerd=containerd
     mke2fs=e2fsprogs
+    debugfs=e2fsprogs
     mkfs.vfat=dosfstools
     mcopy=mtools
     sgdisk=gdisk
@@ -21,6 +22,9 @@ needs=(
     /usr/lib/grub/i386-pc/moddep.lst=grub-pc-bin
     shellcheck=shellcheck
     xz=xz-utils
+    openssl=openssl
+    pgrep=procps
+    ld=binutils
     gcc=gcc
     /usr/lib/x86_64-linux-gnu/libc.a=libc6-dev
     /usr/lib/x86_64-linux-gnu/libseccomp.a=libseccomp-dev
