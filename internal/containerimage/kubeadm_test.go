@@ -16,10 +16,6 @@ import (
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
 
-// imageBaseVariable names a Debian 13 tree with ca-certificates, iptables,
-// nftables and kmod, unpacked and not configured, as the build makes it.
-const imageBaseVariable = "NODESMITH_TEST_IMAGE_BASE"
-
 // kubeadmImages is what kubeadm v1.34.0 asks for.
 var kubeadmImages = []lock.ContainerImage{
 	{Name: "registry.k8s.io/kube-apiserver:v1.34.0", Component: "kube-apiserver"},
@@ -186,34 +182,4 @@ func TestMissingLibraryIsNamed(t *testing.T) {
 			t.Errorf("got %v, want an error with %s", err, missing)
 		}
 	}
-}
-
-func TestKubeProxyImageHasWorkingPacketFilters(t *testing.T) {
-	base := os.Getenv(imageBaseVariable)
-	if base == "" {
-		t.Skipf("SKIPPED: %s is not set; the cluster test covers this with the real tree", imageBaseVariable)
-	}
-	eachDaemon(t, func(t *testing.T, programs string) {
-		output := t.TempDir()
-		cfg, err := Kubeadm(kubeadmImages, Inputs{Binaries: sameBinary(buildHello(t)), ImageBase: base}, runtime.GOARCH, output)
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := assemble(t, cfg)
-		d := startDaemon(t, programs, output)
-		checkDaemonSees(t, d, done)
-		for _, c := range []struct{ command, want string }{
-			{"iptables --version", "(nf_tables)"},
-			{"ip6tables-restore --version", "(nf_tables)"},
-			{"iptables-save", ""},
-			{"nft list ruleset", ""},
-			{"nft --version", "nftables v"},
-			{"modprobe --version", "kmod version"},
-		} {
-			args := append([]string{"run", "--rm", "--privileged", "registry.k8s.io/kube-proxy:v1.34.0", "c"}, strings.Fields(c.command)...)
-			if got := d.ctr(t, args...); !strings.Contains(got, c.want) {
-				t.Errorf("%s said %q, want %q", c.command, got, c.want)
-			}
-		}
-	})
 }
