@@ -217,7 +217,7 @@ func (p *pipe) find(ctx context.Context) error {
 	size := p.src.Size()
 	for offset := int64(0); offset < size; {
 		extent, err := p.src.NextData(offset)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -44,7 +45,7 @@ func (g *group) fill(src Source, encoders []Encoder) error {
 	want := min(int64(len(data)), src.Size()-g.offset)
 	n, err := src.ReadAt(data[:want], g.offset)
 	if int64(n) < want {
-		if err == nil || err == io.EOF {
+		if err == nil || errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return fmt.Errorf("read %d bytes of the disk at byte %d: %w", want, g.offset, err)

@@ -2,6 +2,7 @@ package formattest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -134,7 +135,7 @@ func Equal(t testing.TB, got format.Source, want *Disk) {
 		a, b := make([]byte, mib), make([]byte, mib)
 		for offset := extent.Offset; offset < extent.End(); offset += mib {
 			n := min(mib, extent.End()-offset)
-			if _, err := got.ReadAt(a[:n], offset); err != nil && err != io.EOF {
+			if _, err := got.ReadAt(a[:n], offset); err != nil && !errors.Is(err, io.EOF) {
 				t.Fatalf("read at byte %d: %v", offset, err)
 			}
 			clear(b)

@@ -233,7 +233,7 @@ func (d *disk) inflate() error {
 	d.next++
 	if d.next*chunkSize >= d.stored {
 		// The checksum stands behind the archive's end.
-		if _, err := io.CopyN(io.Discard, d.stream, tailMax); err != nil && err != io.EOF {
+		if _, err := io.CopyN(io.Discard, d.stream, tailMax); err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 	}

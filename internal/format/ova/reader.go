@@ -103,7 +103,7 @@ func (p *Package) list(r io.ReaderAt, size int64) error {
 	archive := tar.NewReader(section)
 	for {
 		h, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
