@@ -6,44 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math/bits"
-
-	"github.com/klauspost/compress/zlib"
-
-	"nodesmith.dev/nodesmith/internal/format"
 )
-
-// level is that of streamOptimized VMDKs: this library's 7 comes out as small as
-// the 6 that is gzip's default.
-const level = 7
-
-// codec makes one zlib stream (RFC 1950) of a block. It is the codec of
-// streamOptimized VMDKs to the byte, so that both share the work; joinable makes
-// pieces of one long stream of them.
-type codec struct{}
-
-func (codec) ID() string { return fmt.Sprintf("zlib-%d", level) }
-
-func (codec) NewEncoder() (format.Encoder, error) {
-	w, err := zlib.NewWriterLevel(nil, level)
-	if err != nil {
-		return nil, fmt.Errorf("make a zlib encoder: %w", err)
-	}
-	return &encoder{w}, nil
-}
-
-type encoder struct{ w *zlib.Writer }
-
-func (e *encoder) Encode(dst, block []byte) ([]byte, error) {
-	out := bytes.NewBuffer(dst)
-	e.w.Reset(out)
-	if _, err := e.w.Write(block); err != nil {
-		return dst, fmt.Errorf("deflate: %w", err)
-	}
-	if err := e.w.Close(); err != nil {
-		return dst, fmt.Errorf("deflate: %w", err)
-	}
-	return out.Bytes(), nil
-}
 
 // What stands in a zlib stream around the deflate stream, in bytes.
 const (

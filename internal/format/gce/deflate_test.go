@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/deflate"
 	"nodesmith.dev/nodesmith/internal/format/vmdk"
 )
 
@@ -34,7 +35,7 @@ func samples() [][]byte {
 }
 
 func TestJoinedBlocksAreOneStream(t *testing.T) {
-	encoder, err := codec{}.NewEncoder()
+	encoder, err := deflate.Codec{}.NewEncoder()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,10 +99,10 @@ func TestCodecIsThatOfVMDKs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ours, theirs := (codec{}).ID(), other.Codec().ID(); ours != theirs {
+	if ours, theirs := (deflate.Codec{}).ID(), other.Codec().ID(); ours != theirs {
 		t.Fatalf("%q is not shared with %q", ours, theirs)
 	}
-	a, errA := codec{}.NewEncoder()
+	a, errA := deflate.Codec{}.NewEncoder()
 	b, errB := other.Codec().NewEncoder()
 	if errA != nil || errB != nil {
 		t.Fatal(errA, errB)

@@ -8,6 +8,7 @@ import (
 	"github.com/klauspost/compress/flate"
 
 	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/deflate"
 )
 
 // sizeUnit is what Compute Engine wants a disk's size to be a multiple of, in
@@ -39,7 +40,7 @@ func New(out *format.Output, diskSize int64) (format.Writer, error) {
 	if diskSize < 0 || diskSize > format.MaxSize {
 		return nil, fmt.Errorf("a Compute Engine image of %d bytes: at most %d are handled", diskSize, int64(format.MaxSize))
 	}
-	encoder, err := codec{}.NewEncoder()
+	encoder, err := deflate.Codec{}.NewEncoder()
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func New(out *format.Output, diskSize int64) (format.Writer, error) {
 
 var zeros = make([]byte, format.BlockSize)
 
-func (w *writer) Codec() format.Codec { return codec{} }
+func (w *writer) Codec() format.Codec { return deflate.Codec{} }
 
 func (w *writer) WriteBlock(b format.Block) error {
 	if len(w.extents) == 0 {
@@ -140,12 +141,12 @@ func (w *writer) Finish(format.Summary) error {
 
 // finishStream appends the last blocks of the deflate stream.
 func (w *writer) finishStream(tail []byte) error {
-	deflate, err := flate.NewWriter(w.out, level)
+	stream, err := flate.NewWriter(w.out, deflate.Level)
 	if err != nil {
 		return fmt.Errorf("deflate: %w", err)
 	}
-	if _, err := deflate.Write(tail); err != nil {
+	if _, err := stream.Write(tail); err != nil {
 		return err
 	}
-	return deflate.Close()
+	return stream.Close()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/deflate"
 )
 
 // The writer's geometry ("Stream-Optimized Compressed Sparse Extents"). A grain
@@ -43,7 +44,7 @@ func (o Options) New(out *format.Output, diskSize int64) (format.Writer, error) 
 	return w, out.Skip(overheadSector * format.SectorSize)
 }
 
-func (w *writer) Codec() format.Codec { return codec{} }
+func (w *writer) Codec() format.Codec { return deflate.Codec{} }
 
 // WriteBlock writes a grain marker (the grain's place on the disk, the length of
 // its data) and the data, up to a whole sector.
