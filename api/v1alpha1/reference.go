@@ -1,7 +1,7 @@
 package v1alpha1
 
 import (
-	_ "embed"
+	"embed"
 	"encoding"
 	"errors"
 	"fmt"
@@ -51,10 +51,10 @@ type Field struct {
 	example   *yaml.Node
 }
 
-// source is the file whose comments describe the fields.
+// sources are the files whose comments describe the fields.
 //
 //go:embed nodeimage.go
-var source []byte
+var sources embed.FS
 
 // forms are the forms of strings that Validate checks, by path.
 var forms = map[string]syntax{
@@ -134,32 +134,45 @@ func (k Known) syntax() syntax {
 }
 
 // comments returns the comments of the types (File) and of their fields
-// (File.Mode) in this package's source, each on one line.
+// (File.Mode) in this package's sources, each on one line.
 func comments() (map[string]string, error) {
-	file, err := parser.ParseFile(token.NewFileSet(), "nodeimage.go", source, parser.ParseComments|parser.SkipObjectResolution)
+	files, err := sources.ReadDir(".")
 	if err != nil {
 		return nil, fmt.Errorf("comments of fields: %w", err)
 	}
 	texts := map[string]string{}
-	for _, decl := range file.Decls {
-		group, ok := decl.(*ast.GenDecl)
-		if !ok || group.Tok != token.TYPE {
-			continue
+	for _, file := range files {
+		text, err := sources.ReadFile(file.Name())
+		if err != nil {
+			return nil, fmt.Errorf("comments of fields: %w", err)
 		}
-		spec := group.Specs[0].(*ast.TypeSpec)
-		first, _, _ := strings.Cut(group.Doc.Text(), "\n\n") // what follows is for programmers
-		texts[spec.Name.Name] = oneLine(first)
-		fields, ok := spec.Type.(*ast.StructType)
-		if !ok {
-			continue
+		parsed, err := parser.ParseFile(token.NewFileSet(), file.Name(), text, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return nil, fmt.Errorf("comments of fields: %w", err)
 		}
-		for _, field := range fields.Fields.List {
-			for _, name := range field.Names {
-				texts[spec.Name.Name+"."+name.Name] = oneLine(field.Doc.Text())
+		for _, decl := range parsed.Decls {
+			if group, ok := decl.(*ast.GenDecl); ok && group.Tok == token.TYPE {
+				typeComments(group, texts)
 			}
 		}
 	}
 	return texts, nil
+}
+
+// typeComments adds the comments of one type declaration to texts.
+func typeComments(group *ast.GenDecl, texts map[string]string) {
+	spec := group.Specs[0].(*ast.TypeSpec)
+	first, _, _ := strings.Cut(group.Doc.Text(), "\n\n") // what follows is for programmers
+	texts[spec.Name.Name] = oneLine(first)
+	fields, ok := spec.Type.(*ast.StructType)
+	if !ok {
+		return
+	}
+	for _, field := range fields.Fields.List {
+		for _, name := range field.Names {
+			texts[spec.Name.Name+"."+name.Name] = oneLine(field.Doc.Text())
+		}
+	}
 }
 
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
