@@ -304,7 +304,7 @@ func TestKubeadmInitFormsAControlPlaneWithoutANetwork(t *testing.T) {
 	t.Parallel()
 	result, err := vmtest.Run(t.Context(), vmtest.RunOptions{
 		Options: vmtest.Options{
-			Disk: filepath.Join(built, "debian-12-qemu.raw"), Firmware: vmtest.BIOS, CPUs: 2, MemoryMiB: 3072, Growth: 2 << 30,
+			Disk: vmtest.Disk{Path: filepath.Join(built, "debian-12-qemu.raw")}, Firmware: vmtest.BIOS, CPUs: 2, MemoryMiB: 3072, Growth: 2 << 30,
 		},
 		Deadline: 25 * time.Minute,
 		Notify:   func(line string) { t.Log(line) },

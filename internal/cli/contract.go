@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/format/known"
 )
 
 func contractCommand(s streams) *cobra.Command {
@@ -52,27 +52,17 @@ type contractOptions struct {
 }
 
 // verifyContract checks one image file and prints the report.
-func verifyContract(ctx context.Context, s streams, name string, o contractOptions) (err error) {
-	if _, err := bootOptions(name, nil); err != nil {
-		return err
-	}
+func verifyContract(ctx context.Context, s streams, name, from string, o contractOptions) (err error) {
 	for _, f := range o.firmware {
 		if !slices.Contains([]string{"bios", "uefi", "uefi-secure"}, f) {
 			return fault.New(fault.Usage, "", "--firmware %q is not one of [bios uefi uefi-secure]", f)
 		}
 	}
-	if !slices.Contains([]string{".raw", ".img"}, filepath.Ext(name)) {
-		return fault.New(fault.Usage, "convert it to a raw file first", "image: %s: --level contract reads raw disks", name)
-	}
-	disk, err := os.Open(name)
-	if err != nil {
-		return fault.New(fault.Usage, "", "image: %w", err)
-	}
-	defer closing(&err, disk)
-	info, err := disk.Stat()
+	image, err := openDisk(ctx, name, from)
 	if err != nil {
 		return err
 	}
+	defer closing(&err, image)
 	if o.infrastructure == "" {
 		o.infrastructure = infrastructureOf(name)
 	}
@@ -80,7 +70,7 @@ func verifyContract(ctx context.Context, s streams, name string, o contractOptio
 	for i, f := range firmware {
 		firmware[i] = strings.TrimSuffix(f, "-secure")
 	}
-	report, err := contract.Verify(ctx, disk, info.Size(), contract.Options{Infrastructure: o.infrastructure, Firmware: firmware, Accounts: o.accounts})
+	report, err := contract.Verify(ctx, image, image.Size(), contract.Options{Infrastructure: o.infrastructure, Firmware: firmware, Accounts: o.accounts})
 	if err != nil {
 		return err
 	}
@@ -96,7 +86,10 @@ func verifyContract(ctx context.Context, s streams, name string, o contractOptio
 // infrastructureOf reads the infrastructure from the name that build gives to
 // an image, NAME-INFRASTRUCTURE.FORMAT; "" when it is another's name.
 func infrastructureOf(name string) string {
-	stem := strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))
+	stem := filepath.Base(name)
+	for _, suffix := range append(known.Suffixes(), filepath.Ext(name)) {
+		stem = strings.TrimSuffix(stem, suffix)
+	}
 	if i := strings.LastIndex(stem, "-"); i >= 0 && slices.Contains(contract.Infrastructures, stem[i+1:]) {
 		return stem[i+1:]
 	}

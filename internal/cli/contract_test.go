@@ -3,12 +3,15 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/format/known"
 )
 
 func TestAFailedContractExitsWithItsOwnCode(t *testing.T) {
@@ -34,6 +37,44 @@ func TestAFailedContractExitsWithItsOwnCode(t *testing.T) {
 	}
 }
 
+// The disk is a bad one; the contract of a good one, in every format, is checked
+// by the tests of the built image.
+func TestTheContractIsTheSameInEveryFormat(t *testing.T) {
+	path, dir := rawDisk(t), t.TempDir()
+	verdict := func(file string) map[string]contract.Status {
+		t.Helper()
+		out, errOut, code := command("verify", "--level", "contract", "--json", "--infrastructure", "qemu", file)
+		var report contract.Report
+		if err := json.Unmarshal([]byte(out), &report); err != nil || code != fault.Contract.ExitCode() {
+			t.Fatalf("%s: exit code %d, %v\n%s", file, code, err, errOut)
+		}
+		statuses := map[string]contract.Status{}
+		for _, r := range report.Results {
+			statuses[r.ID] = r.Status
+		}
+		return statuses
+	}
+	want := verdict(path)
+	out, errOut, code := command("convert", path, "--to", strings.Join(known.Names(), ","), "-o", dir)
+	if code != 0 {
+		t.Fatal(errOut)
+	}
+	for file := range strings.Lines(out) {
+		file = strings.TrimSpace(file)
+		if got := verdict(file); !maps.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", file, got, want)
+		}
+		// The content decides, not the name.
+		other := filepath.Join(dir, "other.raw")
+		if err := os.Rename(file, other); err != nil {
+			t.Fatal(err)
+		}
+		if got := verdict(other); !maps.Equal(got, want) {
+			t.Errorf("%s under another name: %v, want %v", file, got, want)
+		}
+	}
+}
+
 func TestTheContractIsListed(t *testing.T) {
 	var text, asJSON, errOut bytes.Buffer
 	if exit := Main([]string{"contract", "list"}, &text, &errOut); exit != 0 {
@@ -53,7 +94,7 @@ func TestTheContractIsListed(t *testing.T) {
 
 func TestTheInfrastructureIsReadFromTheFileName(t *testing.T) {
 	for name, want := range map[string]string{
-		"out/debian-12-qemu.raw": "qemu", "web-vsphere.img": "vsphere", "debian-12.raw": "", "qemu.raw": "", "x-moon.raw": "",
+		"out/debian-12-qemu.raw": "qemu", "web-vsphere.img": "vsphere", "web-gcp.tar.gz": "gcp", "v1.2-aws.qcow2": "aws", "debian-12.raw": "", "qemu.raw": "", "x-moon.raw": "",
 	} {
 		if got := infrastructureOf(filepath.FromSlash(name)); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)

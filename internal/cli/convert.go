@@ -13,7 +13,6 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format"
-	"nodesmith.dev/nodesmith/internal/format/inspect"
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/format/ova"
 	"nodesmith.dev/nodesmith/internal/format/qcow2"
@@ -67,29 +66,20 @@ of them are whole; what had the name before is replaced.`,
 }
 
 func (o conversion) run(c *cobra.Command, s streams, path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return fault.New(fault.Usage, "", "%w", err)
-	}
-	defer func() { _ = file.Close() }() // only read
-	info, err := file.Stat()
+	image, err := openImage(path, o.from)
 	if err != nil {
 		return err
 	}
-	targets, err := o.targets(path, info)
+	defer func() { _ = image.Close() }() // only read
+	targets, err := o.targets(path, image.Info)
 	if err != nil {
 		return err
-	}
-	var found string
-	src, err := inspect.Open(file, info.Size(), o.from, &found)
-	if err != nil {
-		return readFault(fmt.Errorf("%s: %w", path, err))
 	}
 	if err := os.MkdirAll(o.output, 0o755); err != nil {
 		return err
 	}
-	if _, err := (format.Converter{Workers: o.workers}).Convert(c.Context(), src, targets); err != nil {
-		return readFault(fmt.Errorf("convert %s (%s): %w", path, found, err))
+	if _, err := (format.Converter{Workers: o.workers}).Convert(c.Context(), image, targets); err != nil {
+		return readFault(fmt.Errorf("convert %s (%s): %w", path, image.Format.Name, err))
 	}
 	for _, target := range targets {
 		if _, err := fmt.Fprintln(s.out, target.Path); err != nil {
@@ -174,12 +164,4 @@ func (o conversion) ovaOptions() (ova.Options, error) {
 	}
 	options.Signer, err = ova.NewSigner(key, certificate)
 	return options, err
-}
-
-// readFault gives an error of reading an image its kind.
-func readFault(err error) error {
-	if errors.Is(err, format.ErrCorrupt) {
-		return fault.New(fault.Unverifiable, "fetch or make the image again; --from says what it is if its content misleads", "%w", err)
-	}
-	return err
 }

@@ -3,8 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -12,17 +10,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/vmtest"
 )
 
 // levels are the values of verify --level.
 var levels = []string{"boot", "contract"}
 
-// formats maps a file name's suffix to the format of the image.
-var formats = map[string]vmtest.Format{".raw": vmtest.Raw, ".img": vmtest.Raw, ".qcow2": vmtest.QCOW2}
-
 func verifyCommand(s streams) *cobra.Command {
-	var level string
+	var level, from string
 	var firmware []string
 	var asJSON, console bool
 	var statically contractOptions
@@ -35,22 +31,34 @@ KVM is used where it works, else QEMU's own emulation, several times slower.
 
 Level contract looks into any image, also one that nodesmith did not build, and
 checks what Cluster API expects of a node: seconds, without root, mount or boot,
-and nothing of the image is run. nodesmith contract list shows the checks.`,
-		Example: "  nodesmith verify out/debian-12-qemu.raw --level boot\n  nodesmith verify out/debian-12-qemu.raw --level contract",
+and nothing of the image is run. nodesmith contract list shows the checks.
+
+FILE is of any format that nodesmith reads: ` + strings.Join(known.Names(), ", ") + `.
+Its content says which. QEMU boots it as it is; a gce archive, which QEMU can't
+read, is unpacked into a temporary file first.`,
+		Example: "  nodesmith verify out/debian-12-qemu.qcow2 --level boot\n  nodesmith verify out/debian-12-vsphere.ova --level contract",
 		Args:    oneArgument("FILE"),
-		RunE: func(c *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) (err error) {
 			if !slices.Contains(levels, level) {
 				return fault.New(fault.Usage, "", "--level %q is not one of %s", level, strings.Join(levels, ", "))
 			}
 			if level == "contract" {
 				statically.firmware, statically.asJSON = firmware, asJSON
-				return verifyContract(c.Context(), s, args[0], statically)
+				return verifyContract(c.Context(), s, args[0], from, statically)
 			}
-			options, err := bootOptions(args[0], firmware)
+			options, err := bootOptions(firmware)
 			if err != nil {
 				return err
 			}
-			options.Deadline = deadline
+			image, disk, err := openForQEMU(c.Context(), args[0], from)
+			if err != nil {
+				return err
+			}
+			defer closing(&err, image)
+			if err := bootable(args[0], image); err != nil {
+				return err
+			}
+			options.Disk, options.Deadline = disk, deadline
 			options.Notify = func(line string) { fmt.Fprintln(s.err, line) }
 			if console {
 				options.Console = s.err
@@ -69,6 +77,7 @@ and nothing of the image is run. nodesmith contract list shows the checks.`,
 		},
 	}
 	c.Flags().StringVar(&level, "level", levels[0], "what to prove: `"+strings.Join(levels, "|")+"`")
+	c.Flags().StringVar(&from, "from", "", "FILE's format, if its content should not decide (a guest can make a raw disk look like another format)")
 	c.Flags().StringSliceVar(&firmware, "firmware", []string{string(vmtest.BIOS), string(vmtest.UEFI)}, "boot on each of these: bios, uefi, uefi-secure")
 	c.Flags().DurationVar(&deadline, "deadline", 0, "time for one boot (default: 3m on KVM, 10m without)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
@@ -89,18 +98,8 @@ func oneArgument(name string) cobra.PositionalArgs {
 	}
 }
 
-func bootOptions(path string, firmware []string) (vmtest.BootOptions, error) {
+func bootOptions(firmware []string) (vmtest.BootOptions, error) {
 	var options vmtest.BootOptions
-	if info, err := os.Stat(path); err != nil {
-		return options, fault.New(fault.Usage, "", "image: %w", err)
-	} else if !info.Mode().IsRegular() {
-		return options, fault.New(fault.Usage, "", "image: %s is not a regular file", path)
-	}
-	format, ok := formats[filepath.Ext(path)]
-	if !ok {
-		return options, fault.New(fault.Usage, "", "image: %s is neither .raw, .img nor .qcow2", path)
-	}
-	options.Disk, options.Format = path, format
 	for _, f := range firmware {
 		known := []vmtest.Firmware{vmtest.BIOS, vmtest.UEFI, vmtest.UEFISecure}
 		if !slices.Contains(known, vmtest.Firmware(f)) {

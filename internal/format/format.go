@@ -116,6 +116,18 @@ type Format struct {
 	// New makes a writer with the format's default options for a disk of
 	// diskSize bytes, a multiple of SectorSize.
 	New func(out *Output, diskSize int64) (Writer, error)
+	// QEMU is the block driver with which QEMU reads the file, or for an
+	// Embedding source the disk within it; "" where QEMU has none.
+	QEMU string
+	// Sequential says that a Source of this format is made to be read forward:
+	// reads that go back are slow.
+	Sequential bool
+}
+
+// Embedding is a Source that lies as a disk image of its own within its file.
+type Embedding interface {
+	// Embedded is where the disk image lies in the file.
+	Embedded() Extent
 }
 
 // Target is one file to be made.

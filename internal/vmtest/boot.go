@@ -66,11 +66,11 @@ func Boot(ctx context.Context, options BootOptions) (*Report, error) {
 	if options.Growth == 0 {
 		options.Growth = defaultGrowth
 	}
-	if options.Format == "" {
-		options.Format = Raw
+	if options.Disk.Format == "" {
+		options.Disk.Format = Raw
 	}
 	report := &Report{APIVersion: ReportVersion, Kind: ReportKind, Verdict: Pass}
-	size, err := DiskSize(ctx, options.Disk, options.Format)
+	size, err := options.Disk.Size(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -18,22 +18,12 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
-// Format is how a disk image is stored.
-type Format string
-
-// The formats that QEMU reads and a machine accepts.
-const (
-	Raw   Format = "raw"
-	QCOW2 Format = "qcow2"
-)
-
 // mac is the network card's address; assets/network-config matches it.
 const mac = "52:54:00:6e:73:01"
 
 // Options describe a machine. Zero values get the defaults named below.
 type Options struct {
-	Disk      string // path of the image; never written
-	Format    Format // default Raw
+	Disk      Disk // never written
 	Firmware  Firmware
 	Accel     Accel // default: what Accelerator says
 	CPUs      int   // default 2
@@ -87,8 +77,8 @@ func Start(ctx context.Context, options Options) (*Machine, error) {
 }
 
 func (o Options) withDefaults(ctx context.Context) Options {
-	if o.Format == "" {
-		o.Format = Raw
+	if o.Disk.Format == "" {
+		o.Disk.Format = Raw
 	}
 	if o.Accel == "" {
 		o.Accel, _ = Accelerator(ctx)
@@ -161,8 +151,8 @@ func start(ctx context.Context, options Options, dir string) (*Machine, error) {
 // prepare makes the overlay, the seed and the firmware's variables in dir and
 // returns QEMU's arguments.
 func prepare(ctx context.Context, o Options, dir string) ([]string, error) {
-	overlay := filepath.Join(dir, "overlay.qcow2")
-	if err := createOverlay(ctx, o, overlay); err != nil {
+	disk, err := o.disk(ctx, filepath.Join(dir, "overlay.qcow2"))
+	if err != nil {
 		return nil, err
 	}
 	firmware, err := firmwareArgs(o.Firmware, filepath.Join(dir, "vars.fd"))
@@ -179,10 +169,9 @@ func prepare(ctx context.Context, o Options, dir string) ([]string, error) {
 		"-device", "virtio-rng-pci",
 		"-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile=,mac=" + mac,
 		// werror=report: a full host gives the guest an I/O error, not a pause.
-		// cache=unsafe: nothing of the overlay outlives the machine.
-		"-drive", "if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,werror=report,file=" + escape(overlay),
-		"-device", "virtio-blk-pci,drive=disk,bootindex=0",
+		"-device", "virtio-blk-pci,drive=disk,bootindex=0,werror=report",
 	}
+	args = append(args, disk...)
 	args = append(args, accels[o.Accel].args...)
 	args = append(args, firmware...)
 	if o.Seed != nil {
@@ -194,46 +183,6 @@ func prepare(ctx context.Context, o Options, dir string) ([]string, error) {
 			"-device", "virtio-blk-pci,drive=seed")
 	}
 	return args, nil
-}
-
-// createOverlay makes a qcow2 file at path that reads as the image, is
-// o.Growth larger, and takes the guest's writes.
-func createOverlay(ctx context.Context, o Options, path string) error {
-	if o.Format != Raw && o.Format != QCOW2 {
-		return fault.New(fault.Usage, "", "image %s: unknown format %q; want %s or %s", o.Disk, o.Format, Raw, QCOW2)
-	}
-	disk, err := filepath.Abs(o.Disk)
-	if err != nil {
-		return err
-	}
-	size, err := DiskSize(ctx, disk, o.Format)
-	if err != nil {
-		return err
-	}
-	_, err = qemuImg(ctx, "create", "-q", "-f", "qcow2", "-F", string(o.Format), "-b", backing(disk), path,
-		strconv.FormatInt(size+o.Growth, 10))
-	return err
-}
-
-// backing names a file so that QEMU does not take a colon in it for a protocol.
-func backing(path string) string { return "file:" + path }
-
-// DiskSize returns the number of bytes of the disk in an image file.
-func DiskSize(ctx context.Context, path string, format Format) (int64, error) {
-	if _, err := os.Stat(path); err != nil {
-		return 0, fault.New(fault.Usage, "", "image: %w", err)
-	}
-	out, err := qemuImg(ctx, "info", "--output=json", "-f", string(format), path)
-	if err != nil {
-		return 0, err
-	}
-	var info struct {
-		Size int64 `json:"virtual-size"`
-	}
-	if err := json.Unmarshal(out, &info); err != nil {
-		return 0, fmt.Errorf("read what qemu-img says about %s: %w", path, err)
-	}
-	return info.Size, nil
 }
 
 func qemuImg(ctx context.Context, args ...string) ([]byte, error) {

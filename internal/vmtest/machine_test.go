@@ -56,7 +56,7 @@ func guest(t *testing.T, text string, then []byte) string {
 // tiny are the options of a machine for a guest of one sector.
 func tiny(t *testing.T, disk string) Options {
 	testenv.Need(t, qemuProgram, "qemu-img")
-	return Options{Disk: disk, Firmware: BIOS, Accel: TCG, CPUs: 1, MemoryMiB: 32, Growth: 1 << 20, TempDir: t.TempDir()}
+	return Options{Disk: Disk{Path: disk}, Firmware: BIOS, Accel: TCG, CPUs: 1, MemoryMiB: 32, Growth: 1 << 20, TempDir: t.TempDir()}
 }
 
 func TestAcceleratorIsOneThatRunsAGuest(t *testing.T) {
@@ -221,7 +221,7 @@ func TestCancelLeavesNothing(t *testing.T) {
 // A process that is killed can't clean up: the kernel has to.
 func TestKilledParentLeavesNoMachine(t *testing.T) {
 	if dir := os.Getenv("VMTEST_CHILD_DIR"); dir != "" {
-		m, err := Start(t.Context(), Options{Disk: os.Getenv("VMTEST_CHILD_DISK"), Firmware: BIOS, Accel: TCG, CPUs: 1, MemoryMiB: 32, TempDir: dir})
+		m, err := Start(t.Context(), Options{Disk: Disk{Path: os.Getenv("VMTEST_CHILD_DISK")}, Firmware: BIOS, Accel: TCG, CPUs: 1, MemoryMiB: 32, TempDir: dir})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -270,9 +270,9 @@ func TestMachineThatCannotStartSaysWhy(t *testing.T) {
 		kind   fault.Kind
 		want   string
 	}{
-		{"no image", func(o *Options) { o.Disk = "/nonexistent.raw" }, fault.Usage, "nonexistent.raw"},
-		{"unknown format", func(o *Options) { o.Format = "vmdk" }, fault.Usage, `unknown format "vmdk"`},
-		{"wrong format", func(o *Options) { o.Format = QCOW2 }, fault.Internal, "not in qcow2 format"},
+		{"no image", func(o *Options) { o.Disk.Path = "/nonexistent.raw" }, fault.Usage, "nonexistent.raw"},
+		{"unknown format", func(o *Options) { o.Disk.Format = "vdi" }, fault.Usage, `unknown format "vdi"`},
+		{"wrong format", func(o *Options) { o.Disk.Format = QCOW2 }, fault.Internal, "not in qcow2 format"},
 		{"unknown firmware", func(o *Options) { o.Firmware = "openboot" }, fault.Usage, `unknown firmware "openboot"`},
 		{"QEMU refuses", func(o *Options) { o.MemoryMiB = -1 }, fault.Internal, "QEMU ended: "},
 	}

@@ -62,55 +62,29 @@ type Partition struct {
 // the digest reads all of it.
 func File(ctx context.Context, path, formatName string, digest bool) (Report, error) {
 	report := Report{Version: Version, File: path}
-	file, err := os.Open(path)
+	image, err := known.OpenFile(path, formatName)
 	if err != nil {
 		return report, err
 	}
-	defer func() { _ = file.Close() }() // only read
-	info, err := file.Stat()
-	if err != nil {
-		return report, err
-	}
-	report.FileSize, report.StoredSize = info.Size(), info.Size()
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+	defer func() { _ = image.Close() }() // only read
+	report.Format, report.FileSize, report.StoredSize = image.Format.Name, image.Info.Size(), image.Info.Size()
+	if stat, ok := image.Info.Sys().(*syscall.Stat_t); ok {
 		report.StoredSize = stat.Blocks * 512 // st_blocks' unit, whatever the file system's is
 	}
-	src, err := Open(file, info.Size(), formatName, &report.Format)
-	if err != nil {
+	report.VirtualSize = image.Size()
+	if report.DataSize, err = dataSize(ctx, image); err != nil {
 		return report, fmt.Errorf("%s: %w", path, err)
 	}
-	report.VirtualSize = src.Size()
-	if report.DataSize, err = dataSize(ctx, src); err != nil {
-		return report, fmt.Errorf("%s: %w", path, err)
-	}
-	report.contents(src)
-	if p, ok := src.(*ova.Package); ok {
+	report.contents(image)
+	if p, ok := image.Source.(*ova.Package); ok {
 		report.describe(p)
 	}
 	if digest {
-		if report.SHA256, err = sum(ctx, file); err != nil {
+		if report.SHA256, err = sum(ctx, image.File); err != nil {
 			return report, fmt.Errorf("digest of %s: %w", path, err)
 		}
 	}
 	return report, nil
-}
-
-// Open opens a file of size bytes as the named format, or, if that is empty, as
-// what it looks like; found gets the format's name.
-func Open(r io.ReaderAt, size int64, formatName string, found *string) (format.Source, error) {
-	f, err := known.Of(r, size)
-	if formatName != "" {
-		f, err = known.Named(formatName)
-	}
-	if err != nil {
-		return nil, err
-	}
-	*found = f.Name
-	src, err := f.Open(r, size)
-	if err != nil {
-		return nil, fmt.Errorf("as %s: %w", f.Name, err)
-	}
-	return src, nil
 }
 
 func dataSize(ctx context.Context, src format.Source) (total int64, err error) {

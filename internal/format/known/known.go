@@ -27,6 +27,15 @@ func Names() []string {
 	return names
 }
 
+// Suffixes lists what the names of the formats' files end with.
+func Suffixes() []string {
+	suffixes := make([]string, len(formats))
+	for i, f := range formats {
+		suffixes[i] = f.Suffix
+	}
+	return suffixes
+}
+
 // Named returns the format of that name.
 func Named(name string) (format.Format, error) {
 	for _, f := range formats {

@@ -33,7 +33,12 @@ type Package struct {
 	Descriptor []byte
 	// Files are the archive's files in order.
 	Files []File
+
+	disk format.Extent // where the VMDK lies
 }
+
+// Embedded is where the VMDK lies in the package.
+func (p *Package) Embedded() format.Extent { return p.disk }
 
 // File is one file of a package.
 type File struct {
@@ -86,10 +91,11 @@ func Open(r io.ReaderAt, size int64) (*Package, error) {
 	if err := format.ReadFull(r, size, p.Descriptor, descriptor.Offset); err != nil {
 		return nil, fmt.Errorf("read the OVF descriptor: %w", err)
 	}
-	disk, err := p.disk()
+	disk, err := p.firstDisk()
 	if err != nil {
 		return nil, err
 	}
+	p.disk = format.Extent{Offset: disk.Offset, Length: disk.Size}
 	p.Image, err = vmdk.Open(io.NewSectionReader(r, disk.Offset, disk.Size), disk.Size)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", disk.Name, err)
@@ -123,8 +129,8 @@ func (p *Package) list(r io.ReaderAt, size int64) error {
 	}
 }
 
-// disk finds the file of the first disk.
-func (p *Package) disk() (File, error) {
+// firstDisk finds the file of the first disk.
+func (p *Package) firstDisk() (File, error) {
 	s, err := p.parse()
 	if err != nil {
 		return File{}, err
