@@ -40,11 +40,23 @@ func (n nodeInputs) config(buildContext fs.FS) (node.Config, []bundle.File, erro
 	if err != nil {
 		return node.Config{}, nil, err
 	}
+	place, err := n.infrastructure.Node(n.release.Family)
+	if err != nil {
+		return node.Config{}, nil, err
+	}
+	servers := n.image.Spec.NTPServers
+	if len(servers) == 0 {
+		servers = n.infrastructure.TimeServers
+	}
+	clock, err := node.TimeServers(n.release.Family, servers)
+	if err != nil {
+		return node.Config{}, nil, err
+	}
 	user, files, err := userConfig(n.image.Spec, n.release.Family, buildContext)
 	if err != nil {
 		return node.Config{}, nil, err
 	}
-	return base.With(boot).With(user), files, nil
+	return base.With(boot).With(place).With(clock).With(user), files, nil
 }
 
 // sandboxImage returns the pause image that this kubeadm asks for.
@@ -89,15 +101,11 @@ func (n nodeInputs) boot() (node.Config, error) {
 // userConfig returns what the spec adds, and the files that it takes from the
 // build context, by the names under which the configuration refers to them.
 func userConfig(spec v1alpha1.Spec, family string, buildContext fs.FS) (node.Config, []bundle.File, error) {
-	config, err := node.TimeServers(family, spec.NTPServers)
+	config, err := trustConfig(spec.CACertificates, family, buildContext)
 	if err != nil {
 		return config, nil, err
 	}
-	trust, err := trustConfig(spec.CACertificates, family, buildContext)
-	if err != nil {
-		return config, nil, err
-	}
-	config = config.With(trust).With(unitConfig(spec.SystemdUnits))
+	config = config.With(unitConfig(spec.SystemdUnits))
 	config.Sysctls, config.KernelModules, config.TimeZone = spec.Sysctls, spec.KernelModules, spec.TimeZone
 	var files []bundle.File
 	for i, f := range spec.Files {
