@@ -48,4 +48,31 @@ var badSettings = []badSpec{
 			"s.yaml:13:14: spec.caCertificates[3].content: the content holds a PRIVATE KEY; allowed: exactly one certificate in PEM form, -----BEGIN CERTIFICATE-----\n" +
 			"s.yaml:17:23: spec.caCertificates[4].source: \"motd.tx\" is not in the build context; did you mean \"motd.txt\"?",
 	},
+	{
+		"templates with unknown names and without an end", "",
+		"  files:\n  - path: /a\n    template: true\n    content: |\n      {{.Image}}\n      {{if false}}{{$.KubernetsVersion}}{{end}}\n" +
+			"  - {path: /b, source: motd.tmpl, template: true}\n  - {path: /c, content: '{{if', template: true}\n" +
+			"  - {path: /d, content: '{{.Image.Name}}', template: true}\n  - {path: /e, content: '{{index .Image 99}}', template: true}\n",
+		"s.yaml:13: spec.files[0].content: {{.KubernetsVersion}} is not a value of templates; allowed: Image, OSDistro, OSVersion, OSCodename, KubernetesVersion, ContainerdVersion, PauseImage, Infrastructure, Architecture; did you mean \"KubernetesVersion\"?\n" +
+			"s.yaml:14:24: spec.files[1].source: motd.tmpl:2: {{.Imgae}} is not a value of templates; allowed: Image, OSDistro, OSVersion, OSCodename, KubernetesVersion, ContainerdVersion, PauseImage, Infrastructure, Architecture; did you mean \"Image\"?\n" +
+			"s.yaml:15:25: spec.files[2].content: line 1: the text is not a template: unclosed action\n" +
+			"s.yaml:16:25: spec.files[3].content: line 1: {{.Image.Name}} is not a value of templates; allowed: Image, OSDistro, OSVersion, OSCodename, KubernetesVersion, ContainerdVersion, PauseImage, Infrastructure, Architecture\n" +
+			"s.yaml:17:25: spec.files[4].content: line 1: the text is not a template: <index .Image 99>: error calling index: index out of range: 99",
+	},
+	{
+		"directories and links in each other's way", "",
+		"  files: [{path: /a/text, content: x}, {path: /f, source: tree}, {path: /l/x, content: x}]\n  directories:\n" +
+			"  - {path: /a, source: tree}\n  - {path: /b, source: motd.txt}\n  - {path: /c, source: tre}\n  - {path: /d, source: ../x, mode: rwx}\n  - {path: /proc/x}\n" +
+			"  links: [{path: /a/bin, target: x}, {path: /l, target: ''}]\n",
+		"s.yaml:8:59: spec.files[1].source: \"tree\" is a folder, which spec.directories copies; allowed: a regular file of the build context\n" +
+			"s.yaml:8:73: spec.files[2].path: \"/l/x\" lies below a link: spec.links[1].path\n" +
+			"s.yaml:10:24: spec.directories[0].source: \"/a/text\" is there twice; first as spec.files[0].path\n" +
+			"s.yaml:11:24: spec.directories[1].source: \"motd.txt\" is not a folder; allowed: a folder of the build context; spec.files takes single files\n" +
+			"s.yaml:12:24: spec.directories[2].source: \"tre\" is not in the build context; did you mean \"tree\"?\n" +
+			"s.yaml:13:24: spec.directories[3].source: \"../x\" is not a path in the build context; allowed: a path relative to the build context, without . and .. and with / between names\n" +
+			"s.yaml:13:36: spec.directories[3].mode: \"rwx\" is not a file mode; allowed: three or four octal digits in quotes, such as \"0644\"\n" +
+			"s.yaml:14:12: spec.directories[4].path: \"/proc/x\" would never be seen: the node mounts a file system over /proc; allowed: a path outside /dev, /proc, /run, /sys\n" +
+			"s.yaml:15:18: spec.links[0].path: \"/a/bin\" is there twice; first as spec.directories[0].source\n" +
+			"s.yaml:15:57: spec.links[1].target: is required; allowed: an absolute path, or one relative to the link's directory",
+	},
 }

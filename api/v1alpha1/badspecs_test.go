@@ -96,11 +96,11 @@ var badSpecs = slices.Concat(badSettings, []badSpec{
 	},
 	{
 		"unknown field", "", "  networking: {}\n",
-		"s.yaml:8:3: spec.networking: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, caCertificates, users, disk, allowUnverified",
+		"s.yaml:8:3: spec.networking: is not a field; allowed: " + specFields,
 	},
 	{
 		"misspelt field", "  kubernetes:", "  kuberntes:",
-		`s.yaml:6:3: spec.kuberntes: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, caCertificates, users, disk, allowUnverified; did you mean "kubernetes"?`,
+		`s.yaml:6:3: spec.kuberntes: is not a field; allowed: ` + specFields + `; did you mean "kubernetes"?`,
 	},
 	{
 		"misspelt field of a list's item", "", "  users:\n  - name: ada\n    sshAuthorisedKeys: []\n",
@@ -108,7 +108,7 @@ var badSpecs = slices.Concat(badSettings, []badSpec{
 	},
 	{
 		"field of another kind of case", "", "  kernelarguments: [quiet]\n",
-		`s.yaml:8:3: spec.kernelarguments: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, caCertificates, users, disk, allowUnverified; did you mean "kernelArguments"?`,
+		`s.yaml:8:3: spec.kernelarguments: is not a field; allowed: ` + specFields + `; did you mean "kernelArguments"?`,
 	},
 	{
 		"repeated field", "", "  os: {distro: debian, version: \"13\"}\n",
@@ -322,7 +322,7 @@ var badSpecs = slices.Concat(badSettings, []badSpec{
 	},
 	{
 		"source that is a directory", "", "  files: [{path: /a, source: conf}]\n",
-		`s.yaml:8:30: spec.files[0].source: "conf" is not a regular file; allowed: a regular file of the build context`,
+		`s.yaml:8:30: spec.files[0].source: "conf" is a folder, which spec.directories copies; allowed: a regular file of the build context`,
 	},
 	{
 		"source outside the build context", "", "  files: [{path: /a, source: ../secret}]\n",
@@ -459,13 +459,13 @@ var badSpecs = slices.Concat(badSettings, []badSpec{
 			"s.yaml:5:33: spec.os.version: the number 12.0 is not a string: it needs quotes; did you mean \"12.0\"?\n" +
 			"s.yaml:5:39: spec.os.edition: is not a field; allowed: distro, version\n" +
 			"s.yaml:6:15: spec.kubernetes: \"v1.34.0\" is not a mapping; allowed: version\n" +
-			"s.yaml:7:3: spec.infrastrucures: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, caCertificates, users, disk, allowUnverified; did you mean \"infrastructures\"?\n" +
+			"s.yaml:7:3: spec.infrastrucures: is not a field; allowed: " + specFields + "; did you mean \"infrastructures\"?\n" +
 			"s.yaml:8:20: spec.packages[1]: the number 7 is not a string: it needs quotes; did you mean \"7\"?\n" +
 			"s.yaml:9:16: spec.disk.size: \"1Gi\" is too small; allowed: 2Gi to 2Ti",
 	},
 	{
 		"field that commands the terminal", "", "  \"a\\e[2J\\nb\": x\n",
-		`s.yaml:8:3: spec.a\x1b[2J\nb: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, caCertificates, users, disk, allowUnverified`,
+		`s.yaml:8:3: spec.a\x1b[2J\nb: is not a field; allowed: ` + specFields,
 	},
 	{
 		"broken size that is a list", "", "  disk: {size: [8Gi]}\n",

@@ -2,7 +2,6 @@ package v1alpha1
 
 import (
 	"fmt"
-	"io"
 	"io/fs"
 
 	"nodesmith.dev/nodesmith/internal/certificate"
@@ -46,21 +45,13 @@ func (c *checker) certificates(certificates []CACertificate, buildContext fs.FS)
 }
 
 // Read returns the certificate, from the build context if it has a source.
-func (ca CACertificate) Read(buildContext fs.FS) (_ certificate.CA, err error) {
+func (ca CACertificate) Read(buildContext fs.FS) (certificate.CA, error) {
 	if ca.Source == "" {
 		return certificate.Parse([]byte(ca.Content))
 	}
-	file, err := buildContext.Open(ca.Source)
+	text, err := readText(buildContext, ca.Source, maxCertificate)
 	if err != nil {
-		return certificate.CA{}, fmt.Errorf("can't be read from the build context: %w", err)
+		return certificate.CA{}, err
 	}
-	defer file.Close() // only read from
-	text, err := io.ReadAll(io.LimitReader(file, maxCertificate+1))
-	if err != nil {
-		return certificate.CA{}, fmt.Errorf("can't be read from the build context: %w", err)
-	}
-	if len(text) > maxCertificate {
-		return certificate.CA{}, fmt.Errorf("is larger than %d bytes", maxCertificate)
-	}
-	return certificate.Parse(text)
+	return certificate.Parse([]byte(text))
 }

@@ -269,6 +269,10 @@ func (d *decoder) locate(e *FieldError) {
 		n = d.nearestName(e.Field)
 	}
 	d.place(e, n)
+	if e.lineOfText > 0 && n == d.values[e.Field] && n.Style == yaml.LiteralStyle && e.Line > 0 {
+		// Written as it is, from the line below the indicator on.
+		e.Line, e.Column, e.lineOfText = e.Line+e.lineOfText, 0, 0
+	}
 }
 
 // nearestName returns the node that names a field or the nearest one around it.

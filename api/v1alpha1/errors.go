@@ -41,6 +41,8 @@ type FieldError struct {
 	onKey bool
 	// asWritten says that Found is better replaced by the characters of the file.
 	asWritten bool
+	// lineOfText is the line of the field's text that is meant, from 1; 0: all.
+	lineOfText int
 	// flagIndex orders errors by the flag that they come from, from 1.
 	flagIndex int
 }
@@ -61,6 +63,9 @@ func (e *FieldError) Error() string {
 	// "--set spec.disk.size: spec.disk.size: ..." would say it twice.
 	if e.Field != "" && e.Flag != setFlag(e.Field) {
 		b.WriteString(e.Field + ": ")
+	}
+	if e.lineOfText > 0 {
+		fmt.Fprintf(&b, "line %d: ", e.lineOfText)
 	}
 	if e.Found != "" {
 		b.WriteString(e.Found + " ")

@@ -15,13 +15,13 @@ import (
 var mountedOver = []string{"/dev", "/proc", "/run", "/sys"}
 
 // files checks the files that the image shall hold.
-func (c *checker) files(files []File, buildContext fs.FS) {
-	seen := map[string]string{}
-	for i, file := range files {
+func (c *checker) files(spec *Spec, buildContext fs.FS) {
+	for i, file := range spec.Files {
 		at := fmt.Sprintf("spec.files[%d]", i)
 		if c.filePath(at+".path", file.Path) {
-			c.repeated(seen, at+".path", file.Path, file.Path)
+			c.claim(at+".path", file.Path, aFile)
 		}
+		before := len(c.errs)
 		switch {
 		case file.Content != nil && file.Source != "":
 			c.add(FieldError{Field: at, Problem: "has both content and source", Allowed: []string{"exactly one of content, source"}})
@@ -34,13 +34,40 @@ func (c *checker) files(files []File, buildContext fs.FS) {
 		if file.Source != "" {
 			c.source(at+".source", file.Source, buildContext)
 		}
+		if file.Template && len(c.errs) == before {
+			c.template(at, file, spec, buildContext)
+		}
 		c.matches(at+".mode", file.Mode, modeSyntax)
 		c.matches(at+".owner", file.Owner, ownerSyntax)
 	}
-	for _, p := range slices.Sorted(maps.Keys(seen)) {
+}
+
+// claim says which field puts a path into the image, and what it will be there.
+type claim struct{ field, kind string }
+
+// What a path can be.
+const (
+	aFile      = "a file"
+	aLink      = "a link"
+	aDirectory = "a directory"
+)
+
+// claim notes that a field puts a path into the image, or reports that another
+// one does.
+func (c *checker) claim(at, p, kind string) {
+	if first, ok := c.paths[p]; ok {
+		c.add(FieldError{Field: at, Found: quote(p), Problem: "is there twice; first as " + first.field})
+		return
+	}
+	c.paths[p] = claim{at, kind}
+}
+
+// nesting reports paths below one that is no directory.
+func (c *checker) nesting() {
+	for _, p := range slices.Sorted(maps.Keys(c.paths)) {
 		for dir := path.Dir(p); len(dir) > 1; dir = path.Dir(dir) {
-			if other, ok := seen[dir]; ok {
-				c.add(FieldError{Field: seen[p], Found: quote(p), Problem: "lies below a file: " + other})
+			if other, ok := c.paths[dir]; ok && other.kind != aDirectory {
+				c.add(FieldError{Field: c.paths[p].field, Found: quote(p), Problem: "lies below " + other.kind + ": " + other.field})
 			}
 		}
 	}
@@ -69,24 +96,16 @@ func (c *checker) filePath(at, p string) bool {
 // source checks that a file is there in the build context.
 func (c *checker) source(at, source string, buildContext fs.FS) {
 	bad := FieldError{Field: at, Found: quote(source)}
-	if !sourceSyntax.ok(source) || !fs.ValidPath(source) || source == "." {
-		bad.Problem, bad.Allowed = "is not "+sourceSyntax.what, []string{sourceSyntax.allowed}
-		if clean := path.Clean(source); clean != "." && clean != source && fs.ValidPath(clean) {
-			bad.Suggestion = clean
-		}
-		c.add(bad)
-		return
-	}
-	if buildContext == nil {
+	if !c.inContext(&bad, source) || buildContext == nil {
 		return
 	}
 	info, err := fs.Stat(buildContext, source)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		bad.Problem = "is not in the build context"
-		bad.Suggestion = nearestFile(buildContext, source)
 	case err != nil:
-		bad.Problem = fmt.Sprintf("can't be read from the build context: %v", err)
+		c.unreadable(&bad, source, err, buildContext)
+		return
+	case info.IsDir():
+		bad.Problem, bad.Allowed = "is a folder, which spec.directories copies", []string{"a regular file of the build context"}
 	case !info.Mode().IsRegular():
 		bad.Problem, bad.Allowed = "is not a regular file", []string{"a regular file of the build context"}
 	default:
@@ -95,7 +114,30 @@ func (c *checker) source(at, source string, buildContext fs.FS) {
 	c.add(bad)
 }
 
-// nearestFile returns the file beside a missing one whose name is nearest, or "".
+// inContext checks that a path may name something in the build context.
+func (c *checker) inContext(bad *FieldError, source string) bool {
+	if sourceSyntax.ok(source) && fs.ValidPath(source) && source != "." {
+		return true
+	}
+	bad.Problem, bad.Allowed = "is not "+sourceSyntax.what, []string{sourceSyntax.allowed}
+	if clean := path.Clean(source); clean != "." && clean != source && fs.ValidPath(clean) {
+		bad.Suggestion = clean
+	}
+	c.add(*bad)
+	return false
+}
+
+// unreadable reports what is not in the build context or can't be read.
+func (c *checker) unreadable(bad *FieldError, source string, err error, buildContext fs.FS) {
+	bad.Problem = fmt.Sprintf("can't be read from the build context: %v", err)
+	if errors.Is(err, fs.ErrNotExist) {
+		bad.Problem, bad.Suggestion = "is not in the build context", nearestFile(buildContext, source)
+	}
+	c.add(*bad)
+}
+
+// nearestFile returns the file or folder beside a missing one whose name is
+// nearest, or "".
 func nearestFile(buildContext fs.FS, source string) string {
 	entries, err := fs.ReadDir(buildContext, path.Dir(source))
 	if err != nil {
@@ -103,7 +145,7 @@ func nearestFile(buildContext fs.FS, source string) string {
 	}
 	var names []string
 	for _, entry := range entries {
-		if entry.Type().IsRegular() {
+		if entry.Type().IsRegular() || entry.IsDir() {
 			names = append(names, entry.Name())
 		}
 	}

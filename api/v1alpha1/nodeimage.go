@@ -69,6 +69,12 @@ type Spec struct {
 	// Files are regular files that the build puts into the image; directories
 	// are made as needed. Each has exactly one of content and source.
 	Files []File `json:"files,omitempty"`
+	// Directories are directories that the build makes, empty or with all that a
+	// folder of the build context holds.
+	Directories []Directory `json:"directories,omitempty"`
+	// Links are symbolic links that the build makes; directories are made as
+	// needed.
+	Links []Link `json:"links,omitempty"`
 	// KernelArguments are added to the kernel's command line in this order.
 	// None contains white space, quotes or a backslash, so that one written
 	// between single quotes means itself to a shell and to GRUB.
@@ -123,6 +129,12 @@ type File struct {
 	// Source is the path of a file in the build context, the folder of the
 	// NodeImage: relative to it, with slashes.
 	Source string `json:"source,omitempty"`
+	// Template makes the text a template in the language of Go's text/template:
+	// {{.Image}}, {{.OSDistro}}, {{.OSVersion}}, {{.OSCodename}},
+	// {{.KubernetesVersion}}, {{.ContainerdVersion}}, {{.PauseImage}},
+	// {{.Infrastructure}} and {{.Architecture}} stand for what they name. Any
+	// other name is an error.
+	Template bool `json:"template,omitempty"`
 	// Mode is the file's permissions: three or four octal digits, in quotes,
 	// because 0644 alone is the number 420.
 	Mode string `json:"mode,omitempty"`
@@ -200,6 +212,11 @@ func (img *NodeImage) Default() {
 	for i := range spec.Files {
 		setDefault(&spec.Files[i].Mode, defaultFileMode)
 		setDefault(&spec.Files[i].Owner, defaultOwner)
+	}
+	spec.Directories = slices.Clone(spec.Directories)
+	for i := range spec.Directories {
+		setDefault(&spec.Directories[i].Mode, defaultDirectoryMode)
+		setDefault(&spec.Directories[i].Owner, defaultOwner)
 	}
 	spec.Users = slices.Clone(spec.Users)
 	for i := range spec.Users {

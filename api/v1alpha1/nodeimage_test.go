@@ -1,6 +1,7 @@
 package v1alpha1_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -26,6 +27,10 @@ var buildContext = fstest.MapFS{
 	"motd.txt":          {Data: []byte("hello\n")},
 	"conf/chrony.conf":  {Data: []byte("pool pool.ntp.org\n")},
 	"conf/kubelet.conf": {Data: []byte("\n")},
+	"motd.tmpl":         {Data: []byte("{{.Image}}\n{{.Imgae}}\n")},
+	"tree/bin/run":      {Data: []byte("#!/bin/sh\n"), Mode: 0o755},
+	"tree/run":          {Data: []byte("bin/run"), Mode: fs.ModeSymlink},
+	"tree/text":         {Data: []byte("text\n"), Mode: 0o600},
 }
 
 // shortest is a spec that keeps every rule, of seven lines.
@@ -37,6 +42,16 @@ spec:
   kubernetes: {version: v1.34.0}
   infrastructures: [qemu]
 `
+
+// specFields are the names of the fields of spec, as messages list them.
+var specFields = func() string {
+	var names []string
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[v1alpha1.Spec]()) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}()
 
 // publicKey is a key whose private half was thrown away.
 const publicKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHei8o05Ek9Ti9UWqRKf4ZhabDeRFGVbm1X8kSbW5/6A ada@example.org"

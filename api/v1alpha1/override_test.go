@@ -103,7 +103,7 @@ func TestWrongFlagsAreNamed(t *testing.T) {
 		},
 		"misspelt field": {
 			"spec.kuberntes.version=v1.34.1",
-			`--set spec.kuberntes.version: spec.kuberntes: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, caCertificates, users, disk, allowUnverified; did you mean "kubernetes"?`,
+			`--set spec.kuberntes.version: spec.kuberntes: is not a field; allowed: ` + specFields + `; did you mean "kubernetes"?`,
 		},
 		"unknown field at the top": {
 			"status.ready=true",
@@ -115,7 +115,7 @@ func TestWrongFlagsAreNamed(t *testing.T) {
 		},
 		"index of a mapping": {
 			"spec[0]=x",
-			"--set spec[0]: is not a field; allowed: os, kubernetes, infrastructures, architecture, packages, files, kernelArguments, sysctls, kernelModules, systemdUnits, ntpServers, timeZone, caCertificates, users, disk, allowUnverified",
+			"--set spec[0]: is not a field; allowed: " + specFields,
 		},
 		"name in a list": {
 			"spec.infrastructures.first=qemu",

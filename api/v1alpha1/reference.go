@@ -53,7 +53,7 @@ type Field struct {
 
 // sources are the files whose comments describe the fields.
 //
-//go:embed nodeimage.go
+//go:embed nodeimage.go directories.go
 var sources embed.FS
 
 // forms are the forms of strings that Validate checks, by path.
@@ -65,6 +65,12 @@ var forms = map[string]syntax{
 	"spec.files[].source":                   sourceSyntax,
 	"spec.files[].mode":                     modeSyntax,
 	"spec.files[].owner":                    ownerSyntax,
+	"spec.directories[].path":               pathSyntax,
+	"spec.directories[].mode":               modeSyntax,
+	"spec.directories[].owner":              ownerSyntax,
+	"spec.directories[].source":             sourceSyntax,
+	"spec.links[].path":                     pathSyntax,
+	"spec.links[].target":                   targetSyntax,
 	"spec.kernelArguments":                  kernelArgumentSyntax,
 	"spec.sysctls":                          sysctlValueSyntax,
 	"spec.kernelModules":                    moduleSyntax,

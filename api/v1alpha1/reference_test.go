@@ -51,6 +51,7 @@ func TestReferenceHasTheDefaultsThatDefaultSets(t *testing.T) {
 		"spec.architecture": "amd64", "spec.disk.size": "8Gi", "spec.files[].mode": "0644",
 		"spec.timeZone": "Etc/UTC", "spec.systemdUnits[].enable": "false", "spec.systemdUnits[].mask": "false",
 		"spec.files[].owner": "root:root", "spec.users[].shell": "/bin/bash", "spec.users[].sudo": "false",
+		"spec.files[].template": "false", "spec.directories[].mode": "0755", "spec.directories[].owner": "root:root",
 	}
 	for f := range reference(t).All() {
 		if f.Default != want[f.Path] {

@@ -43,6 +43,11 @@ var (
 		"an absolute path without . and .. and without / at its end",
 		regexp.MustCompile(`^(/([^/.` + control + `]|\.[^/.` + control + `]|\.\.[^/` + control + `])[^/` + control + `]*)+$`), 4095,
 	}
+	// Whatever symlink(2) takes, of printable characters.
+	targetSyntax = syntax{
+		"the target of a link", "an absolute path, or one relative to the link's directory",
+		regexp.MustCompile(`^[^` + control + `]+$`), 4095,
+	}
 	// Beside these characters fs.ValidPath decides.
 	sourceSyntax = syntax{
 		"a path in the build context",

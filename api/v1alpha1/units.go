@@ -9,13 +9,8 @@ import (
 // it in NAME.d (systemd.unit(5)).
 const UnitDirectory = "/etc/systemd/system"
 
-// units checks systemd units. A path of theirs that files have as well would
-// be written twice.
-func (c *checker) units(units []SystemdUnit, files []File) {
-	paths := map[string]string{}
-	for i, file := range files {
-		paths[file.Path] = fmt.Sprintf("spec.files[%d].path", i)
-	}
+// units checks systemd units.
+func (c *checker) units(units []SystemdUnit) {
 	seen := map[string]string{}
 	for i, unit := range units {
 		at := fmt.Sprintf("spec.systemdUnits[%d]", i)
@@ -24,7 +19,7 @@ func (c *checker) units(units []SystemdUnit, files []File) {
 		}
 		if unit.Content != nil {
 			c.unitFile(at, unit)
-			c.repeated(paths, at+".content", unit.Path(), unit.Path())
+			c.claim(at+".content", unit.Path(), aFile)
 		}
 		names := map[string]string{}
 		for j, dropIn := range unit.DropIns {
@@ -32,7 +27,7 @@ func (c *checker) units(units []SystemdUnit, files []File) {
 			if !c.matches(at+".name", dropIn.Name, dropInSyntax) || c.repeated(names, at+".name", dropIn.Name, dropIn.Name) {
 				continue
 			}
-			c.repeated(paths, at+".name", unit.DropInPath(dropIn), unit.DropInPath(dropIn))
+			c.claim(at+".name", unit.DropInPath(dropIn), aFile)
 			c.matches(at+".content", dropIn.Content, unitContentSyntax)
 			if dropIn.Content == "" {
 				c.require(at + ".content")

@@ -42,7 +42,7 @@ func (img *NodeImage) Validate(known Known, buildContext fs.FS) error {
 
 // check returns what is wrong with a NodeImage, without places.
 func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
-	var c checker
+	c := checker{paths: map[string]claim{}}
 	spec := &img.Spec
 	c.oneOf("apiVersion", img.APIVersion, "is not an API version of nodesmith", []string{APIVersion})
 	c.oneOf("kind", img.Kind, "is not a kind of file that nodesmith reads", []string{Kind})
@@ -57,7 +57,9 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 	}
 	c.oneOf("spec.architecture", spec.Architecture, "is not a supported architecture", known.Architectures)
 	c.packages(spec.Packages)
-	c.files(spec.Files, buildContext)
+	c.files(spec, buildContext)
+	c.directories(spec.Directories, buildContext)
+	c.links(spec.Links)
 	for at, argument := range c.unique("spec.kernelArguments", spec.KernelArguments) {
 		c.matches(at, argument, kernelArgumentSyntax)
 	}
@@ -65,7 +67,7 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 	for at, module := range c.unique("spec.kernelModules", spec.KernelModules) {
 		c.matches(at, module, moduleSyntax)
 	}
-	c.units(spec.SystemdUnits, spec.Files)
+	c.units(spec.SystemdUnits)
 	for at, server := range c.unique("spec.ntpServers", spec.NTPServers) {
 		c.matches(at, server, serverSyntax)
 	}
@@ -76,11 +78,16 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 	for at, input := range c.unique("spec.allowUnverified", spec.AllowUnverified) {
 		c.matches(at, input, inputSyntax)
 	}
+	c.nesting()
 	return c.errs
 }
 
 // checker collects what is wrong.
-type checker struct{ errs ErrorList }
+type checker struct {
+	errs ErrorList
+	// paths are those that fields put into the image.
+	paths map[string]claim
+}
 
 func (c *checker) add(e FieldError) { c.errs = append(c.errs, &e) }
 

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strconv"
-	"strings"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/bundle"
@@ -40,23 +38,11 @@ func (n nodeInputs) config(buildContext fs.FS) (node.Config, []bundle.File, erro
 	if err != nil {
 		return node.Config{}, nil, err
 	}
-	place, err := n.infrastructure.Node(n.release.Family)
+	user, files, err := n.user(row, buildContext)
 	if err != nil {
 		return node.Config{}, nil, err
 	}
-	servers := n.image.Spec.NTPServers
-	if len(servers) == 0 {
-		servers = n.infrastructure.TimeServers
-	}
-	clock, err := node.TimeServers(n.release.Family, servers)
-	if err != nil {
-		return node.Config{}, nil, err
-	}
-	user, files, err := userConfig(n.image.Spec, n.release.Family, buildContext)
-	if err != nil {
-		return node.Config{}, nil, err
-	}
-	return base.With(boot).With(place).With(clock).With(user), files, nil
+	return base.With(boot).With(user), files, nil
 }
 
 // sandboxImage returns the pause image that this kubeadm asks for.
@@ -98,37 +84,40 @@ func (n nodeInputs) boot() (node.Config, error) {
 	}, nil
 }
 
-// userConfig returns what the spec adds, and the files that it takes from the
-// build context, by the names under which the configuration refers to them.
-func userConfig(spec v1alpha1.Spec, family string, buildContext fs.FS) (node.Config, []bundle.File, error) {
-	config, err := trustConfig(spec.CACertificates, family, buildContext)
+// user returns what the spec adds, and the files that it takes from the build
+// context, by the names under which the configuration refers to them.
+func (n nodeInputs) user(row kubernetes.Release, buildContext fs.FS) (node.Config, []bundle.File, error) {
+	spec := n.image.Spec
+	config, err := node.TimeServers(n.release.Family, spec.NTPServers)
 	if err != nil {
 		return config, nil, err
 	}
-	config = config.With(unitConfig(spec.SystemdUnits))
+	trust, err := trustConfig(spec.CACertificates, n.release.Family, buildContext)
+	if err != nil {
+		return config, nil, err
+	}
+	config = config.With(trust).With(unitConfig(spec.SystemdUnits))
 	config.Sysctls, config.KernelModules, config.TimeZone = spec.Sysctls, spec.KernelModules, spec.TimeZone
-	var files []bundle.File
-	for i, f := range spec.Files {
-		mode, err := strconv.ParseUint(f.Mode, 8, 32)
-		if err != nil {
-			return config, nil, fmt.Errorf("spec.files[%d].mode: %w", i, err)
-		}
-		user, group, _ := strings.Cut(f.Owner, ":")
-		file := node.File{Path: f.Path, Mode: node.Mode(mode), Owner: node.Owner{User: user, Group: group}}
-		if f.Content != nil {
-			file.Content = *f.Content
-		} else {
-			file.Source = strconv.Itoa(i)
-			files = append(files, bundle.File{Name: file.Source, Mode: 0o644, Path: f.Source, FS: buildContext})
-		}
-		config.Files = append(config.Files, file)
+	written, files, err := fileConfig(spec, n.values(row), buildContext)
+	if err != nil {
+		return config, nil, err
 	}
 	for _, u := range spec.Users {
 		config.Users = append(config.Users, node.User{
 			Name: u.Name, SSHAuthorizedKeys: u.SSHAuthorizedKeys, Groups: u.Groups, Shell: u.Shell, Sudo: u.Sudo,
 		})
 	}
-	return config, files, nil
+	return config.With(written), files, nil
+}
+
+// values are what templates of the spec's files name.
+func (n nodeInputs) values(row kubernetes.Release) v1alpha1.Values {
+	return v1alpha1.Values{
+		Image:    n.image.Metadata.Name,
+		OSDistro: n.release.Distro, OSVersion: n.release.Version, OSCodename: n.release.Codename,
+		KubernetesVersion: n.lock.Kubernetes.Version, ContainerdVersion: row.Containerd, PauseImage: n.sandboxImage(),
+		Infrastructure: n.infrastructure.Name, Architecture: n.image.Spec.Architecture,
+	}
 }
 
 // unitConfig returns the files of systemd units and what is enabled and masked.
