@@ -96,7 +96,7 @@ func findLock(image *v1alpha1.NodeImage, required bool, dirs ...string) (*lock.L
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return nil, err
-		case l.Inputs == image.InputsDigest():
+		case pipeline.Fits(l, image):
 			return l, nil
 		case stale == "":
 			stale = path

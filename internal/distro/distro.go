@@ -23,6 +23,8 @@ type Release struct {
 
 	// Packages are installed on every node, on top of the essential ones.
 	Packages []string
+	// Software maps what infrastructures ask for to the release's packages.
+	Software map[Software][]string
 	// Tools and ImageBase are what a release has to offer that is chosen as the
 	// build's own: the programs that steps call, and what container images are
 	// made on top of.
@@ -38,6 +40,10 @@ type Release struct {
 	Host []string
 	// Empty lists files of that kind that must exist but hold nothing.
 	Empty []string
+
+	// Reset maps files that name the machine, where a package made one, to the
+	// content that has each machine make its own.
+	Reset map[string]string
 
 	// Unpacker are the packages that it takes to run xz.
 	Unpacker []string
@@ -57,6 +63,32 @@ type Archive struct {
 	URL        string // http://deb.debian.org/debian
 	Suite      string // bookworm
 	Components []string
+}
+
+// Software is something that an infrastructure needs on its nodes, whatever the
+// packages are called that bring it.
+type Software string
+
+// What infrastructures ask for.
+const (
+	VMwareTools    Software = "VMware Tools"
+	QEMUGuestAgent Software = "QEMU guest agent"
+	AzureAgent     Software = "Azure Linux agent"
+	HyperVDaemons  Software = "Hyper-V daemons"
+	AWSCLI         Software = "AWS CLI"
+	EC2Tools       Software = "EC2 device names"
+	ISCSI          Software = "iSCSI initiator"
+	NFS            Software = "NFS client"
+	LVM            Software = "LVM"
+	XFS            Software = "XFS tools"
+	IPVS           Software = "IPVS tools"
+)
+
+// SoftwareNames lists them all.
+func SoftwareNames() []Software {
+	return []Software{
+		VMwareTools, QEMUGuestAgent, AzureAgent, HyperVDaemons, AWSCLI, EC2Tools, ISCSI, NFS, LVM, XFS, IPVS,
+	}
 }
 
 // Boot says where the release keeps its signed boot chain, relative to the

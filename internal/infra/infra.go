@@ -1,18 +1,57 @@
 // Package infra is what differs between infrastructures, as data.
+//
+// What comes in is an infrastructure's name; what goes out is what an image
+// needs to run there and nowhere else: software by the names of package distro,
+// kernel arguments, and the configuration (package node) of a small layer.
 package infra
+
+import (
+	"embed"
+	"io/fs"
+	"path"
+
+	"nodesmith.dev/nodesmith/internal/distro"
+	"nodesmith.dev/nodesmith/internal/node"
+)
 
 // Infrastructure is a place where nodes run.
 type Infrastructure struct {
 	Name   string
 	Format string // of the file that nodes are made from: the artifact's suffix
-	// KernelArguments are what its consoles need.
+	// KernelArguments are what its consoles and disks need.
 	KernelArguments []string
+	// Software is installed on top of what every node has.
+	Software []distro.Software
+	// TimeServers are the infrastructure's own; empty for the distribution's.
+	TimeServers []string
+
+	modules []string // loaded at every boot
+	units   node.Units
+	cuts    map[string][]node.Cut // by distribution family
 }
 
-var all = []Infrastructure{
-	// QEMU/KVM: the kernel's messages on the screen and, last and so as
-	// /dev/console, on the serial port.
-	{Name: "qemu", Format: "raw", KernelArguments: []string{"console=tty0", "console=ttyS0,115200n8"}},
+// assets holds each infrastructure's files below its name: common, and one
+// layer for each distribution family.
+//
+//go:embed all:assets
+var assets embed.FS
+
+// Node returns what the infrastructure adds to the configuration of a node of
+// that distribution family.
+func (i Infrastructure) Node(family string) (node.Config, error) {
+	config := node.Config{KernelModules: i.modules, Units: i.units, Cuts: i.cuts[family]}
+	for _, layer := range []string{"common", family} {
+		dir := path.Join("assets", i.Name, layer)
+		if _, err := fs.Stat(assets, dir); err != nil {
+			continue
+		}
+		files, err := node.FilesBelow(assets, dir)
+		if err != nil {
+			return node.Config{}, err
+		}
+		config = config.With(node.Config{Files: files})
+	}
+	return config, nil
 }
 
 // Find returns the infrastructure of that name.

@@ -2,7 +2,10 @@ package infra
 
 import (
 	"slices"
+	"strings"
 	"testing"
+
+	"nodesmith.dev/nodesmith/internal/distro"
 )
 
 func TestFind(t *testing.T) {
@@ -23,6 +26,53 @@ func TestNamesAreUnique(t *testing.T) {
 	names := slices.Sorted(slices.Values(Names()))
 	if len(names) == 0 || len(slices.Compact(names)) != len(Names()) {
 		t.Errorf("names %q", Names())
+	}
+}
+
+func TestEveryInfrastructureSaysWhatItsNodesNeed(t *testing.T) {
+	for _, name := range Names() {
+		t.Run(name, func(t *testing.T) {
+			i, _ := Find(name)
+			config, err := i.Node("debian")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := config.Validate(); err != nil {
+				t.Error(err)
+			}
+			for _, s := range i.Software {
+				if !slices.Contains(distro.SoftwareNames(), s) {
+					t.Errorf("software %q is unknown", s)
+				}
+			}
+			var files []string
+			for _, f := range config.Files {
+				files = append(files, f.Path)
+			}
+			// ds-identify tries what this file lists; without a file the
+			// distribution's own list counts, which is long and slow.
+			source := "/etc/cloud/cloud.cfg.d/95_" + name + ".cfg"
+			if name != "qemu" && !slices.Contains(files, source) {
+				t.Errorf("%q has no %s", files, source)
+			}
+			for _, unit := range config.Units.Enable {
+				if strings.HasPrefix(unit, name) && !slices.Contains(files, "/etc/systemd/system/"+unit) {
+					t.Errorf("%s is enabled and not there", unit)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryLayerOfFilesBelongsToAnInfrastructure(t *testing.T) {
+	entries, err := assets.ReadDir("assets")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !slices.Contains(Names(), e.Name()) {
+			t.Errorf("assets/%s belongs to none of %q", e.Name(), Names())
+		}
 	}
 }
 

@@ -29,9 +29,18 @@ type Lock struct {
 	// OS is the base operating system; Packages is what the spec adds to it.
 	OS       PackageSet `json:"os"`
 	Packages PackageSet `json:"packages,omitzero"`
+	// Infrastructures are those of the spec, by name.
+	Infrastructures []Infrastructure `json:"infrastructures"`
 	// Kubernetes is everything compiled from Go modules, and the container
 	// images made from it.
 	Kubernetes Kubernetes `json:"kubernetes"`
+}
+
+// Infrastructure is what an image for one infrastructure has besides.
+type Infrastructure struct {
+	Name string `json:"name"` // vsphere
+	// Packages go on top of the OS and of what the spec adds to it.
+	Packages PackageSet `json:"packages,omitzero"`
 }
 
 // PackageSet is the answer of the distribution's package solver.
@@ -104,6 +113,16 @@ type ContainerImage struct {
 	Name string `json:"name"`
 	// Component names the binary inside: kube-apiserver, etcd, coredns, pause.
 	Component string `json:"component"`
+}
+
+// Infrastructure returns what is locked for one infrastructure.
+func (l *Lock) Infrastructure(name string) (Infrastructure, bool) {
+	for _, i := range l.Infrastructures {
+		if i.Name == name {
+			return i, true
+		}
+	}
+	return Infrastructure{}, false
 }
 
 // Modules counts the distinct Go modules whose code is compiled.

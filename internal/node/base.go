@@ -123,9 +123,29 @@ func Base(p Params) (Config, error) {
 
 // layerFiles renders one layer of the assets, in the order of its paths.
 func layerFiles(layer string, p Params) ([]File, error) {
-	sub, err := fs.Sub(assets, path.Join("assets", layer))
+	files, err := FilesBelow(assets, path.Join("assets", layer))
 	if err != nil {
-		return nil, fmt.Errorf("node files %q: %w", layer, err)
+		return nil, fmt.Errorf("node files of layer %s (is there one of that name?): %w", layer, err)
+	}
+	for i, f := range files {
+		if base, ok := strings.CutSuffix(f.Path, ".tmpl"); ok {
+			files[i].Path = base
+			if files[i].Content, err = render(f.Path, f.Content, p); err != nil {
+				return nil, fmt.Errorf("node files of layer %s: %w", layer, err)
+			}
+		}
+		files[i].Mode = modes[files[i].Path]
+	}
+	return files, nil
+}
+
+// FilesBelow returns the files below a directory of fsys as files of the node:
+// they lie below the root as they do below the directory, in the order of their
+// paths.
+func FilesBelow(fsys fs.FS, dir string) ([]File, error) {
+	sub, err := fs.Sub(fsys, dir)
+	if err != nil {
+		return nil, err
 	}
 	var files []File
 	err = fs.WalkDir(sub, ".", func(name string, d fs.DirEntry, err error) error {
@@ -133,24 +153,10 @@ func layerFiles(layer string, p Params) ([]File, error) {
 			return err
 		}
 		content, err := fs.ReadFile(sub, name)
-		if err != nil {
-			return err
-		}
-		f := File{Path: "/" + name, Content: string(content)}
-		if base, ok := strings.CutSuffix(name, ".tmpl"); ok {
-			f.Path = "/" + base
-			if f.Content, err = render(name, f.Content, p); err != nil {
-				return err
-			}
-		}
-		f.Mode = modes[f.Path]
-		files = append(files, f)
-		return nil
+		files = append(files, File{Path: "/" + name, Content: string(content)})
+		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("node files of layer %s (is there one of that name?): %w", layer, err)
-	}
-	return files, nil
+	return files, err
 }
 
 func render(name, text string, p Params) (string, error) {

@@ -32,7 +32,7 @@ type Config struct {
 	// UserSysctls and win over the node's own.
 	Sysctls map[string]string `json:"sysctls,omitempty"`
 	Units   Units             `json:"units,omitzero"`
-	// KernelModules are the user's modules to load at boot; they are written to
+	// KernelModules are further modules to load at boot; they are written to
 	// UserModules, and the tree's kernels have to have them.
 	KernelModules []string `json:"kernelModules,omitempty"`
 	// TimeZone is a zone of the tree's /usr/share/zoneinfo; as the tree has it

@@ -45,6 +45,7 @@ var identities = []string{
 	"/var/lib/dbus/machine-id",
 	"/var/lib/systemd/random-seed",
 	"/var/lib/systemd/credential.secret",
+	"/etc/nvme/hostid", "/etc/nvme/hostnqn",
 	"/var/lib/cloud/*",
 }
 

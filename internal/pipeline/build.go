@@ -85,7 +85,7 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 	if err != nil {
 		return nil, err
 	}
-	if system, err = p.builder.AddPackages(ctx, release, system, l); err != nil {
+	if system, err = p.builder.AddPackages(ctx, "packages", release, system, l.Packages, l); err != nil {
 		return nil, err
 	}
 	kubernetes, err := p.builder.Kubernetes(ctx, toolsRelease, tools, l)
@@ -98,9 +98,14 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 	}
 	var disks []infrastructureDisk
 	for _, name := range image.Spec.Infrastructures {
-		infrastructure, ok := infra.Find(name)
-		if !ok {
-			return nil, fault.New(fault.BadSpec, "", "no infrastructure %q", name)
+		infrastructure, known := infra.Find(name)
+		locked, isLocked := l.Infrastructure(name)
+		if !known || !isLocked {
+			return nil, fault.New(fault.BadSpec, "run nodesmith lock", "no infrastructure %q in the lock", name)
+		}
+		system, err := p.builder.AddPackages(ctx, name+": packages", release, system, locked.Packages, l)
+		if err != nil {
+			return nil, err
 		}
 		node := nodeInputs{
 			image: image, lock: l, digest: digest, release: release, infrastructure: infrastructure,

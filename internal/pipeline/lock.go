@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -26,6 +27,15 @@ func Known() v1alpha1.Known {
 		Infrastructures: infra.Names(),
 		Architectures:   []string{"amd64"},
 	}
+}
+
+// Fits says whether a lock was made for what the image asks for. It may hold
+// more infrastructures than the image names.
+func Fits(l *lock.Lock, image *v1alpha1.NodeImage) bool {
+	return l.Inputs == image.InputsDigest() && !slices.ContainsFunc(image.Spec.Infrastructures, func(name string) bool {
+		_, locked := l.Infrastructure(name)
+		return !locked
+	})
 }
 
 // Lock resolves every input of the image to what the archives and the Go proxy
@@ -64,6 +74,27 @@ const (
 	packagesSet  = "packages"
 )
 
+// infrastructureSet names the set of what an infrastructure needs.
+func infrastructureSet(name string) string { return "infrastructure " + name }
+
+// software returns the release's packages for what an infrastructure asks for.
+func software(release distro.Release, name string) ([]string, error) {
+	infrastructure, ok := infra.Find(name)
+	if !ok {
+		return nil, fault.New(fault.BadSpec, "", "no infrastructure %q", name)
+	}
+	var install []string
+	for _, s := range infrastructure.Software {
+		names, ok := release.Software[s]
+		if !ok {
+			return nil, fault.New(fault.BadSpec, "leave the infrastructure out, or take another release",
+				"%s %s has no packages for the %s that %s needs", release.Distro, release.Version, s, name)
+		}
+		install = append(install, names...)
+	}
+	return install, nil
+}
+
 // lockPackages fills in the lock's package sets and returns that of the
 // container images.
 func (p *Pipeline) lockPackages(ctx context.Context, image *v1alpha1.NodeImage, l *lock.Lock) (lock.PackageSet, error) {
@@ -96,8 +127,20 @@ func (p *Pipeline) lockPackages(ctx context.Context, image *v1alpha1.NodeImage, 
 		{Name: groundSet, Install: targetNow.Essential()},
 		{Name: osSet, Install: append(targetNow.Essential(), release.Packages...)},
 	}
+	below := []string{osSet}
 	if len(image.Spec.Packages) > 0 {
-		sets = append(sets, packagestep.Set{Name: packagesSet, Install: image.Spec.Packages, On: osSet})
+		sets = append(sets, packagestep.Set{Name: packagesSet, Install: image.Spec.Packages, On: below})
+		below = append(below, packagesSet)
+	}
+	for _, name := range slices.Sorted(slices.Values(image.Spec.Infrastructures)) {
+		install, err := software(release, name)
+		if err != nil {
+			return lock.PackageSet{}, err
+		}
+		l.Infrastructures = append(l.Infrastructures, lock.Infrastructure{Name: name})
+		if len(install) > 0 {
+			sets = append(sets, packagestep.Set{Name: infrastructureSet(name), Install: install, On: below})
+		}
 	}
 	forTarget, err := p.builder.Solve(ctx, tools, apt, targetNow, sets...)
 	if err != nil {
@@ -105,6 +148,9 @@ func (p *Pipeline) lockPackages(ctx context.Context, image *v1alpha1.NodeImage, 
 	}
 	l.Tools, l.OS = forTools[toolsSet], packages.Ground(forTarget[osSet], forTarget[groundSet])
 	l.Packages = forTarget[packagesSet]
+	for i, infrastructure := range l.Infrastructures {
+		l.Infrastructures[i].Packages = forTarget[infrastructureSet(infrastructure.Name)]
+	}
 	for _, archive := range targetNow.Archives {
 		if archive.Date.After(l.Epoch) {
 			l.Epoch = archive.Date

@@ -38,11 +38,23 @@ func (n nodeInputs) config(buildContext fs.FS) (node.Config, []bundle.File, erro
 	if err != nil {
 		return node.Config{}, nil, err
 	}
+	place, err := n.infrastructure.Node(n.release.Family)
+	if err != nil {
+		return node.Config{}, nil, err
+	}
+	servers := n.image.Spec.NTPServers
+	if len(servers) == 0 {
+		servers = n.infrastructure.TimeServers
+	}
+	clock, err := node.TimeServers(n.release.Family, servers)
+	if err != nil {
+		return node.Config{}, nil, err
+	}
 	user, files, err := n.user(row, buildContext)
 	if err != nil {
 		return node.Config{}, nil, err
 	}
-	return base.With(boot).With(user), files, nil
+	return base.With(boot).With(place).With(clock).With(user), files, nil
 }
 
 // sandboxImage returns the pause image that this kubeadm asks for.
@@ -88,15 +100,11 @@ func (n nodeInputs) boot() (node.Config, error) {
 // context, by the names under which the configuration refers to them.
 func (n nodeInputs) user(row kubernetes.Release, buildContext fs.FS) (node.Config, []bundle.File, error) {
 	spec := n.image.Spec
-	config, err := node.TimeServers(n.release.Family, spec.NTPServers)
+	config, err := trustConfig(spec.CACertificates, n.release.Family, buildContext)
 	if err != nil {
 		return config, nil, err
 	}
-	trust, err := trustConfig(spec.CACertificates, n.release.Family, buildContext)
-	if err != nil {
-		return config, nil, err
-	}
-	config = config.With(trust).With(unitConfig(spec.SystemdUnits))
+	config = config.With(unitConfig(spec.SystemdUnits))
 	config.Sysctls, config.KernelModules, config.TimeZone = spec.Sysctls, spec.KernelModules, spec.TimeZone
 	written, files, err := fileConfig(spec, n.values(row), buildContext)
 	if err != nil {

@@ -150,13 +150,14 @@ func (b *Builder) OS(ctx context.Context, tools, release distro.Release, l *lock
 	return b.configure(ctx, "os: configure", release, unpacked, l.OS.Packages, config, l.Epoch)
 }
 
-// AddPackages returns the tree with the spec's own packages on top.
-func (b *Builder) AddPackages(ctx context.Context, release distro.Release, os llb.State, l *lock.Lock) (llb.State, error) {
-	if len(l.Packages.Packages) == 0 {
-		return os, nil
+// AddPackages returns the tree with a further set of packages on top; the tree
+// itself if the set is empty. title begins the step's name.
+func (b *Builder) AddPackages(ctx context.Context, title string, release distro.Release, tree llb.State, set lock.PackageSet, l *lock.Lock) (llb.State, error) {
+	if len(set.Packages) == 0 {
+		return tree, nil
 	}
-	config := packagestep.ConfigureConfig{Rest: packages.Names(l.Packages.Packages)}
-	return b.configure(ctx, "packages: configure", release, os, l.Packages.Packages, config, l.Epoch)
+	config := packagestep.ConfigureConfig{Rest: packages.Names(set.Packages)}
+	return b.configure(ctx, title+": configure", release, tree, set.Packages, config, l.Epoch)
 }
 
 func (b *Builder) configure(ctx context.Context, title string, release distro.Release, ground llb.State, set []lock.Package, config packagestep.ConfigureConfig, epoch time.Time) (llb.State, error) {
@@ -166,7 +167,7 @@ func (b *Builder) configure(ctx context.Context, title string, release distro.Re
 	}
 	config.From = debsDir
 	config.Exclude, config.Include = release.Exclude, release.Include
-	config.Host, config.Empty = release.Host, release.Empty
+	config.Host, config.Empty, config.Reset = release.Host, release.Empty, release.Reset
 	exec, err := b.run(ctx, step{
 		title: title, program: "packages", verb: "configure", config: config, root: ground, epoch: epoch,
 		mounts: []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)},

@@ -47,7 +47,7 @@ func release(version, codename string) distro.Release {
 		// Each release's point updates and security are signed by its own keys
 		// and, for a while, by its predecessor's.
 		Keyring:  append(append([]byte{}, bookwormKeys...), trixieKeys...),
-		Packages: packages, Tools: tools, ImageBase: imageBase,
+		Packages: packages, Software: software, Tools: tools, ImageBase: imageBase,
 		Links: map[string]string{
 			"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64",
 			"usr/bin/awk": "mawk",
@@ -55,7 +55,7 @@ func release(version, codename string) distro.Release {
 		First:    []string{"base-passwd"},
 		Unpacker: []string{"libc6", "liblzma5", "xz-utils"},
 		Exclude:  exclude, Include: include,
-		Host: host, Empty: []string{"/etc/machine-id"},
+		Host: host, Empty: []string{"/etc/machine-id"}, Reset: reset,
 		Boot: distro.Boot{
 			Vendor:     "debian",
 			Shim:       "/usr/lib/shim/shimx64.efi.signed",

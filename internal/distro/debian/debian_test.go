@@ -73,6 +73,11 @@ func TestEveryReleaseIsComplete(t *testing.T) {
 					t.Errorf("%s is at %q, which is no signed EFI binary", name, file)
 				}
 			}
+			for _, s := range distro.SoftwareNames() {
+				if len(r.Software[s]) == 0 {
+					t.Errorf("no packages for the %s", s)
+				}
+			}
 			if r.Boot.Vendor == "" {
 				t.Error("no vendor directory")
 			}

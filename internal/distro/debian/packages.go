@@ -1,5 +1,7 @@
 package debian
 
+import "nodesmith.dev/nodesmith/internal/distro"
+
 // packages is what every node needs on top of the essential packages.
 var packages = []string{
 	// boot
@@ -20,6 +22,21 @@ var packages = []string{
 	"chrony", "ca-certificates", "apt", "debian-archive-keyring", "gpgv",
 }
 
+// software is what infrastructures ask for.
+var software = map[distro.Software][]string{
+	distro.VMwareTools:    {"open-vm-tools"},
+	distro.QEMUGuestAgent: {"qemu-guest-agent"},
+	distro.AzureAgent:     {"waagent"},
+	distro.HyperVDaemons:  {"hyperv-daemons"},
+	distro.AWSCLI:         {"awscli"},
+	distro.EC2Tools:       {"amazon-ec2-utils"},
+	distro.ISCSI:          {"open-iscsi", "lsscsi"},
+	distro.NFS:            {"nfs-common"},
+	distro.LVM:            {"lvm2"},
+	distro.XFS:            {"xfsprogs"},
+	distro.IPVS:           {"ipvsadm"},
+}
+
 // tools are the packages of the tree that the build's own programs come from.
 var tools = []string{
 	"apt", "xz-utils", "e2fsprogs", "grub-common", "grub-pc-bin",
@@ -38,10 +55,14 @@ var (
 	include = []string{"/usr/share/doc/*/copyright", "/usr/share/locale/locale.alias"}
 )
 
+// reset: open-iscsi's startup-checks.sh draws the name of an initiator whose
+// file says so.
+var reset = map[string]string{"/etc/iscsi/initiatorname.iscsi": "GenerateName=yes\n"}
+
 // host is what configuring these packages leaves of the machine it ran on.
 var host = []string{
 	"/etc/ssh/ssh_host_*", "/var/lib/dbus/machine-id", "/etc/hostname",
-	"/var/lib/systemd/random-seed", "/var/lib/systemd/credential.secret",
+	"/etc/nvme/hostid", "/etc/nvme/hostnqn", "/var/lib/systemd/random-seed", "/var/lib/systemd/credential.secret",
 	"/var/log/*.log", "/var/log/apt/*", "/var/cache/apt/*.bin", "/var/cache/apt/archives/*.deb",
 	"/var/lib/apt/lists/*", "/var/cache/ldconfig/aux-cache", "/var/cache/debconf/*-old",
 	"/var/lib/dpkg/*-old", "/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/.pwd.lock",

@@ -3,7 +3,9 @@ package step
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +27,8 @@ type ConfigureConfig struct {
 	// Host lists globs to remove, Empty files to leave without content.
 	Host  []string `json:"host,omitempty"`
 	Empty []string `json:"empty,omitempty"`
+	// Reset maps files to the content that they get if they are there.
+	Reset map[string]string `json:"reset,omitempty"`
 }
 
 const (
@@ -79,7 +83,7 @@ func Configure(ctx context.Context, config ConfigureConfig, _ time.Time) error {
 	if err := initramfs(ctx, before); err != nil {
 		return err
 	}
-	return clean(append([]string{policyPath}, config.Host...), config.Empty)
+	return errors.Join(clean(append([]string{policyPath}, config.Host...), config.Empty), reset(config.Reset))
 }
 
 // prepareDpkg makes the files that dpkg and the first maintainer scripts expect.
@@ -170,6 +174,25 @@ func initramfs(ctx context.Context, before []string) error {
 		}
 		// The links /vmlinuz and /initrd.img, which the boot loader follows.
 		if err := run(ctx, nil, "linux-update-symlinks", "install", version, kernel); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reset gives files the content that contents maps them to; those that are not
+// there stay away.
+func reset(contents map[string]string) error {
+	for name, content := range contents {
+		file, err := os.OpenFile(name, os.O_WRONLY|os.O_TRUNC, 0)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		_, err = file.WriteString(content)
+		if err := errors.Join(err, file.Close()); err != nil {
 			return err
 		}
 	}

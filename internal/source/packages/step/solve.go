@@ -39,8 +39,8 @@ type Source struct {
 type Set struct {
 	Name    string   `json:"name"`
 	Install []string `json:"install"` // names, or name=version
-	// On names an earlier set that counts as installed.
-	On string `json:"on,omitempty"`
+	// On names earlier sets that count as installed.
+	On []string `json:"on,omitempty"`
 }
 
 // SolveConfig is the input of Solve.
@@ -71,10 +71,15 @@ func Solve(ctx context.Context, config SolveConfig, _ time.Time) error {
 	}
 	answer := Answer{}
 	for _, set := range config.Sets {
-		if _, solved := answer[set.On]; set.On != "" && !solved {
-			return fmt.Errorf("package set %q is on %q, which is no earlier set", set.Name, set.On)
+		var installed []ID
+		for _, on := range set.On {
+			below, solved := answer[on]
+			if !solved {
+				return fmt.Errorf("package set %q is on %q, which is no earlier set", set.Name, on)
+			}
+			installed = append(installed, below...)
 		}
-		ids, err := apt.solve(ctx, set, answer[set.On])
+		ids, err := apt.solve(ctx, set, installed)
 		if err != nil {
 			return fmt.Errorf("package set %q: %w", set.Name, err)
 		}

@@ -116,8 +116,8 @@ func TestSolveAsksApt(t *testing.T) {
 		"Package: rival\nVersion: 1\nConflicts: bash\n",
 		"Package: orphan\nVersion: 1\nDepends: gone\n",
 	)
-	answer, err := solve(t, repo, Set{Name: "os", Install: []string{"bash"}}, Set{Name: "extra", Install: []string{"jq"}, On: "os"},
-		Set{Name: "alone", Install: []string{"jq=1.6"}}, Set{Name: "there", Install: []string{"bash"}, On: "os"})
+	answer, err := solve(t, repo, Set{Name: "os", Install: []string{"bash"}}, Set{Name: "extra", Install: []string{"jq"}, On: []string{"os"}},
+		Set{Name: "alone", Install: []string{"jq=1.6"}}, Set{Name: "there", Install: []string{"bash"}, On: []string{"os"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,8 +143,8 @@ func TestSolveAsksApt(t *testing.T) {
 	}{
 		"a package that is not there":    {[]Set{{Name: "os", Install: []string{"emacs"}}}, `package set "os": apt-get install`},
 		"a dependency that is not":       {[]Set{{Name: "os", Install: []string{"orphan"}}}, "gone"},
-		"one that would remove another":  {[]Set{{Name: "os", Install: []string{"bash"}}, {Name: "extra", Install: []string{"rival"}, On: "os"}}, `package set "extra"`},
-		"a set on one that is not there": {[]Set{{Name: "extra", Install: []string{"jq"}, On: "os"}}, `is on "os", which is no earlier set`},
+		"one that would remove another":  {[]Set{{Name: "os", Install: []string{"bash"}}, {Name: "extra", Install: []string{"rival"}, On: []string{"os"}}}, `package set "extra"`},
+		"a set on one that is not there": {[]Set{{Name: "extra", Install: []string{"jq"}, On: []string{"os"}}}, `is on "os", which is no earlier set`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := solve(t, repo, test.sets...); err == nil || !strings.Contains(err.Error(), test.want) {

@@ -1,0 +1,56 @@
+package infra
+
+import (
+	"nodesmith.dev/nodesmith/internal/distro"
+	"nodesmith.dev/nodesmith/internal/node"
+)
+
+// serial puts the kernel's messages on the screen and, last and so as
+// /dev/console, on the serial port, which is what a cloud shows of a machine.
+var serial = []string{"console=tty0", "console=ttyS0,115200n8"}
+
+var all = []Infrastructure{
+	{Name: "qemu", Format: "raw", KernelArguments: serial},
+	{
+		Name: "vsphere", Format: "raw",
+		// A virtual machine has a screen and seldom a serial port.
+		KernelArguments: []string{"console=ttyS0,115200n8", "console=tty0"},
+		Software:        []distro.Software{distro.VMwareTools},
+	},
+	{
+		Name: "aws", Format: "raw",
+		// EBS volumes are NVMe devices whose I/O may wait, but never fails: the
+		// driver's own timeout would (Amazon EBS User Guide, "Amazon EBS volumes
+		// and NVMe", I/O operation timeout).
+		KernelArguments: append([]string{"nvme_core.io_timeout=4294967295"}, serial...),
+		Software:        []distro.Software{distro.AWSCLI, distro.EC2Tools},
+	},
+	{
+		Name: "azure", Format: "raw",
+		// Early messages, too, and no swap on the OS disk (Azure, "Prepare Linux
+		// for imaging").
+		KernelArguments: append([]string{"earlyprintk=ttyS0"}, serial...),
+		Software:        []distro.Software{distro.AzureAgent, distro.HyperVDaemons, distro.NFS},
+		units:           node.Units{Enable: []string{"azure-wireserver.service"}},
+		// chrony.conf(5): of makestep the last one counts, and the
+		// distribution's stands behind what conf.d says.
+		cuts: map[string][]node.Cut{"debian": {{Path: "/etc/chrony/chrony.conf", Lines: `^\s*makestep\s`}}},
+	},
+	{Name: "openstack", Format: "raw", KernelArguments: serial, Software: []distro.Software{distro.QEMUGuestAgent}},
+	{Name: "kubevirt", Format: "raw", KernelArguments: serial, Software: []distro.Software{distro.QEMUGuestAgent}},
+	{Name: "proxmox", Format: "raw", KernelArguments: serial, Software: []distro.Software{distro.QEMUGuestAgent}},
+	{
+		Name: "nutanix", Format: "raw", KernelArguments: serial,
+		Software: []distro.Software{distro.ISCSI, distro.NFS, distro.LVM, distro.XFS, distro.IPVS},
+		modules:  []string{"ip_vs"},
+		units:    node.Units{Enable: []string{"iscsid.service"}},
+	},
+	{
+		Name: "gcp", Format: "raw",
+		// What Compute Engine's serial console runs at (Compute Engine, "Requirements
+		// to build custom images").
+		KernelArguments: []string{"console=tty0", "console=ttyS0,38400n8d"},
+		// Its clocks smear leap seconds: no other server may be mixed in.
+		TimeServers: []string{"metadata.google.internal"},
+	},
+}
