@@ -24,7 +24,7 @@ image: deps build ## build examples/debian-12.yaml, boot it and check it
 	@echo "Building $(SPEC): about 10 minutes on 2 cores the first time (most of it compiles Kubernetes), seconds after that."
 	@bin/nodesmith build -f $(SPEC) -o $(OUT)
 	@echo "Booting it on BIOS and on UEFI: about a minute with KVM, 3 to 6 without."
-	@bin/nodesmith verify $(OUT)/$$(basename $(SPEC) .yaml)-qemu.raw --level boot
+	@bin/nodesmith verify $(OUT)/$$(basename $(SPEC) .yaml)-qemu.qcow2 --level boot
 
 .PHONY: test
 test: deps build ## everything that CI runs
@@ -46,7 +46,7 @@ bench: deps build ## measure what docs/benchmarks.md states
 
 .PHONY: bench-formats
 bench-formats: deps build ## compare format conversion with qemu-img, as ratios
-	@scripts/bench-formats.sh $(OUT)/debian-12-qemu.raw
+	@scripts/bench-formats.sh $(OUT)/debian-12-qemu.qcow2
 
 .PHONY: clean
 clean: ## remove what was built here (not the caches: see docs/architecture.md)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Compares nodesmith convert with qemu-img, in pairs, and prints ratios.
 #
-#   scripts/bench-formats.sh [RAW_NODE_IMAGE]
+#   scripts/bench-formats.sh [NODE_IMAGE]
 #
-# Inputs: a real node image (given, or out/debian-12-qemu.raw of make image), a
+# Inputs: a real node image (given, or out/debian-12-qemu.qcow2 of make image), a
 # disk of 1 GiB of random bytes, an empty disk of 20 GiB. Every input is read
 # once before, so that both sides read from memory. PAIRS (default 3) is the
 # number of runs of each side; they alternate, and the ratio is that of the
@@ -12,19 +12,19 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-node=${1:-out/debian-12-qemu.raw}
+node=${1:-out/debian-12-qemu.qcow2}
 pairs=${PAIRS:-3}
 nodesmith=${NODESMITH:-$PWD/bin/nodesmith}
 for program in qemu-img /usr/bin/time; do
     command -v "$program" >/dev/null || { echo "bench-formats: $program is missing (apt-get install qemu-utils time)" >&2; exit 5; }
 done
-[[ -e $node ]] || { echo "bench-formats: $node is missing: run make image, or give a raw node image" >&2; exit 2; }
+[[ -e $node ]] || { echo "bench-formats: $node is missing: run make image, or give a node image" >&2; exit 2; }
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/bench-formats.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 head -c 1G /dev/urandom >"$work/random.raw"
 truncate -s 20G "$work/empty.raw"
-ln -s "$(realpath "$node")" "$work/node.raw"
+"$nodesmith" convert "$node" --to raw --name node -o "$work" >/dev/null
 cat "$work/node.raw" "$work/random.raw" >/dev/null
 
 # measure LABEL COMMAND...: appends "wall cpu kib" to the label's file.

@@ -28,7 +28,7 @@ if [ -n "${BENCH_COLD:-}" ]; then
 fi
 build "$work/out" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
 seconds "nothing changed" build "$work/out" --locked
-seconds "nothing changed, the file written anew" bash -c "rm '$work'/out/*.raw; bin/nodesmith build -f $spec -o '$work/out' --locked --progress plain"
+seconds "nothing changed, the file written anew" bash -c "rm '$work'/out/*.qcow2; bin/nodesmith build -f $spec -o '$work/out' --locked --progress plain"
 seconds "one user file changed" build "$work/out" --locked --set "spec.files=[{path: /etc/motd, content: $EPOCHREALTIME}]"
 
 # An engine that has built nothing, on downloads that are there.

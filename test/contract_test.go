@@ -15,7 +15,7 @@ import (
 
 func TestTheBuiltImageHoldsTheContract(t *testing.T) {
 	testenv.NeedRoot(t)
-	r := must(t, "verify", filepath.Join(built, "debian-12-qemu.raw"), "--level", "contract", "--strict", "--json")
+	r := must(t, "verify", qcow2(), "--level", "contract", "--strict", "--json")
 	var report contract.Report
 	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func TestBrokenCopiesOfTheBuiltImageAreCaught(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.Need(t, "debugfs", "e2undo", "sgdisk", "mcopy")
 	t.Parallel()
-	image, err := filepath.Abs(filepath.Join(built, "debian-12-qemu.raw"))
+	image, err := filepath.Abs(raw())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package test
 import (
 	"encoding/json"
 	"maps"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -29,9 +28,8 @@ func verdict(t *testing.T, file string) map[string]contract.Status {
 
 func TestTheContractIsTheSameInEveryFormatOfTheBuiltImage(t *testing.T) {
 	testenv.NeedRoot(t)
-	image := filepath.Join(built, "debian-12-qemu.raw")
-	want := verdict(t, image)
-	r := must(t, "convert", image, "--to", strings.Join(known.Names(), ","), "-o", t.TempDir())
+	want := verdict(t, raw())
+	r := must(t, "convert", raw(), "--to", strings.Join(known.Names(), ","), "-o", t.TempDir())
 	for _, file := range strings.Fields(r.out) {
 		if got := verdict(t, file); !maps.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", file, got, want)

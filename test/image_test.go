@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,8 +26,13 @@ const (
 	example = "../examples/debian-12.yaml"
 )
 
-// built is the folder with the example's image, which TestMain builds once.
+// built is the folder with the example's image, which TestMain builds once: the
+// file for QEMU, and a raw one for who changes bytes of the disk.
 var built string
+
+// qcow2 and raw are the paths of the two.
+func qcow2() string { return filepath.Join(built, "debian-12-qemu.qcow2") }
+func raw() string   { return filepath.Join(built, "debian-12-qemu.raw") }
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -42,7 +48,7 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	built = dir
 	start := time.Now()
-	build := exec.Command(program, "build", "-f", example, "-o", built, "--progress", "plain")
+	build := exec.Command(program, "build", "-f", example, "-o", built, "--set", "spec.formats=[raw]", "--progress", "plain")
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {
 		os.Stderr.WriteString("building the example: " + err.Error() + "\n")
@@ -116,16 +122,17 @@ func TestBuildPutsTheImageAndItsLockIntoTheFolder(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	if got, want := strings.Join(names, " "), "debian-12-qemu.raw debian-12.lock.yaml"; got != want {
+	if got, want := strings.Join(names, " "), "debian-12-qemu.qcow2 debian-12-qemu.raw debian-12.lock.yaml"; got != want {
 		t.Errorf("the folder holds %q, want %q", got, want)
 	}
-	info, err := os.Stat(filepath.Join(built, "debian-12-qemu.raw"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	stored := info.Sys().(*syscall.Stat_t).Blocks * 512
-	if info.Size() != 8<<30 || stored > 4<<30 || info.Mode() != 0o644 {
-		t.Errorf("image: %d bytes, %d stored, mode %v; want 8 GiB, sparse, 0644", info.Size(), stored, info.Mode())
+	for image, most := range map[string]int64{raw(): 4 << 30, qcow2(): 1 << 30} {
+		info, err := os.Stat(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stored := info.Sys().(*syscall.Stat_t).Blocks * 512; stored > most || info.Mode() != 0o644 {
+			t.Errorf("%s: %d bytes stored, mode %v; want at most %d and 0644", image, stored, info.Mode(), most)
+		}
 	}
 }
 
@@ -142,23 +149,28 @@ func TestTheLockNamesNoMirror(t *testing.T) {
 	}
 }
 
-func TestASecondBuildRunsNoStepAndLeavesTheFileAlone(t *testing.T) {
+func TestASecondBuildRunsNoStepAndLeavesTheFilesAlone(t *testing.T) {
 	testenv.NeedRoot(t)
-	image := filepath.Join(built, "debian-12-qemu.raw")
-	before, err := os.Stat(image)
-	if err != nil {
-		t.Fatal(err)
+	before := map[string]os.FileInfo{}
+	for _, image := range []string{qcow2(), raw()} {
+		info, err := os.Stat(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before[image] = info
 	}
-	r := must(t, "build", "-f", example, "-o", built, "--locked", "--progress", "plain")
-	if strings.TrimSpace(r.out) != image {
-		t.Errorf("stdout is %q, want the image's path", r.out)
+	r := must(t, "build", "-f", example, "-o", built, "--set", "spec.formats=[raw]", "--locked", "--progress", "plain")
+	if got, want := strings.Fields(r.out), []string{qcow2(), raw()}; !slices.Equal(got, want) {
+		t.Errorf("stdout is %q, want the images' paths %q", got, want)
 	}
 	if ran := stepsRun(r.err); len(ran) > 0 {
 		t.Errorf("steps ran: %q", ran)
 	}
-	after, err := os.Stat(image)
-	if err != nil || !os.SameFile(before, after) || !before.ModTime().Equal(after.ModTime()) {
-		t.Errorf("the file was written again (%v)", err)
+	for image, info := range before {
+		after, err := os.Stat(image)
+		if err != nil || !os.SameFile(info, after) || !info.ModTime().Equal(after.ModTime()) {
+			t.Errorf("%s was written again (%v)", image, err)
+		}
 	}
 }
 
@@ -277,7 +289,7 @@ func TestTheImageBootsOnBIOSAndUEFI(t *testing.T) {
 	testenv.Need(t, "qemu-system-x86_64", "qemu-img")
 	t.Parallel()
 	// Twice the usual time: another guest and the contract's faults run meanwhile.
-	r := nodesmith(t, "verify", filepath.Join(built, "debian-12-qemu.raw"), "--level", "boot", "--json", "--deadline", "20m")
+	r := nodesmith(t, "verify", qcow2(), "--level", "boot", "--json", "--deadline", "20m")
 	var report vmtest.Report
 	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, r.out, r.err)
@@ -304,7 +316,7 @@ func TestKubeadmInitFormsAControlPlaneWithoutANetwork(t *testing.T) {
 	t.Parallel()
 	result, err := vmtest.Run(t.Context(), vmtest.RunOptions{
 		Options: vmtest.Options{
-			Disk: vmtest.Disk{Path: filepath.Join(built, "debian-12-qemu.raw")}, Firmware: vmtest.BIOS, CPUs: 2, MemoryMiB: 3072, Growth: 2 << 30,
+			Disk: vmtest.Disk{Path: raw()}, Firmware: vmtest.BIOS, CPUs: 2, MemoryMiB: 3072, Growth: 2 << 30,
 		},
 		Deadline: 25 * time.Minute,
 		Notify:   func(line string) { t.Log(line) },

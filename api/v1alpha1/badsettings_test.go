@@ -8,6 +8,11 @@ var badSettings = []badSpec{
 		`s.yaml:8:24: spec.kernelModules[1]: "nbd.ko" is not the name of a kernel module; allowed: letters, digits, _ and -, such as nvme_tcp`,
 	},
 	{
+		"format that is none, and one twice", "", "  formats: [raw, vdi, raw]\n",
+		"s.yaml:8:18: spec.formats[1]: \"vdi\" is not a disk format; allowed: qcow2, raw\n" +
+			"s.yaml:8:23: spec.formats[2]: \"raw\" is there twice; first as spec.formats[0]",
+	},
+	{
 		"time server as a URL, and twice", "", "  ntpServers: [a, 'ntp://b', a]\n",
 		"s.yaml:8:19: spec.ntpServers[1]: \"ntp://b\" is not a time server; allowed: a host name or an IP address, such as ntp.example.org or 2001:db8::123\n" +
 			"s.yaml:8:30: spec.ntpServers[2]: \"a\" is there twice; first as spec.ntpServers[0]",

@@ -61,6 +61,9 @@ type Spec struct {
 	Kubernetes Kubernetes `json:"kubernetes"`
 	// Infrastructures are the places the image shall run on: one disk each.
 	Infrastructures []string `json:"infrastructures"`
+	// Formats are written beside the file that each infrastructure imports (a
+	// qcow2 for qemu), in which more tools read its disk.
+	Formats []string `json:"formats,omitempty"`
 	// Architecture is that of the machine, as Debian and Go name it.
 	Architecture string `json:"architecture,omitempty"`
 	// Packages are packages of the distribution, beside those that a node needs

@@ -20,6 +20,7 @@ var known = v1alpha1.Known{
 	Kubernetes:      []string{"v1.33", "v1.34"},
 	Infrastructures: []string{"qemu", "vsphere"},
 	Architectures:   []string{"amd64"},
+	Formats:         []string{"qcow2", "raw"},
 }
 
 // buildContext is where the tests' files[].source are.

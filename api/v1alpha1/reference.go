@@ -123,7 +123,7 @@ func (k Known) values() map[string][]string {
 		"apiVersion": {APIVersion}, "kind": {Kind},
 		"spec.os.distro":       slices.Sorted(maps.Keys(k.Distributions)),
 		"spec.os.version":      slices.Compact(versions),
-		"spec.infrastructures": k.Infrastructures, "spec.architecture": k.Architectures,
+		"spec.infrastructures": k.Infrastructures, "spec.architecture": k.Architectures, "spec.formats": k.Formats,
 	}
 }
 

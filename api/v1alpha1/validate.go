@@ -21,6 +21,8 @@ type Known struct {
 	Kubernetes      []string
 	Infrastructures []string
 	Architectures   []string
+	// Formats are those of disks.
+	Formats []string
 }
 
 // The disk holds an operating system and Kubernetes with all container images,
@@ -54,6 +56,9 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 	}
 	for at, infrastructure := range c.unique("spec.infrastructures", spec.Infrastructures) {
 		c.oneOf(at, infrastructure, "is not a supported infrastructure", known.Infrastructures)
+	}
+	for at, format := range c.unique("spec.formats", spec.Formats) {
+		c.oneOf(at, format, "is not a disk format", known.Formats)
 	}
 	c.oneOf("spec.architecture", spec.Architecture, "is not a supported architecture", known.Architectures)
 	c.packages(spec.Packages)

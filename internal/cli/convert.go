@@ -47,7 +47,7 @@ func convertCommand(s streams) *cobra.Command {
 image that nodesmith reads: ` + strings.Join(known.Names(), ", ") + `. Formats and
 their rules are described in docs/formats.md. Files get their names only when all
 of them are whole; what had the name before is replaced.`,
-		Example: "  nodesmith convert out/debian-12-qemu.raw --to ova --to vhd --to qcow2 -o out",
+		Example: "  nodesmith convert out/debian-12-qemu.qcow2 --to ova --to vhd --to raw -o out",
 		Args:    oneArgument("FILE"),
 		RunE:    func(c *cobra.Command, args []string) error { return o.run(c, s, args[0]) },
 	}

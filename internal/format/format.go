@@ -116,6 +116,9 @@ type Format struct {
 	// New makes a writer with the format's default options for a disk of
 	// diskSize bytes, a multiple of SectorSize.
 	New func(out *Output, diskSize int64) (Writer, error)
+	// Revision is raised whenever New's writer makes other bytes of the same disk
+	// than before: who keeps files knows by it that they are out of date.
+	Revision int
 	// QEMU is the block driver with which QEMU reads the file, or for an
 	// Embedding source the disk within it; "" where QEMU has none.
 	QEMU string

@@ -17,7 +17,7 @@ import (
 // Infrastructure is a place where nodes run.
 type Infrastructure struct {
 	Name   string
-	Format string // of the file that nodes are made from: the artifact's suffix
+	Format string // of the file that nodes are made from, by its name in format/known
 	// KernelArguments are what its consoles and disks need.
 	KernelArguments []string
 	// Software is installed on top of what every node has.

@@ -10,9 +10,9 @@ import (
 var serial = []string{"console=tty0", "console=ttyS0,115200n8"}
 
 var all = []Infrastructure{
-	{Name: "qemu", Format: "raw", KernelArguments: serial},
+	{Name: "qemu", Format: "qcow2", KernelArguments: serial},
 	{
-		Name: "vsphere", Format: "raw",
+		Name: "vsphere", Format: "ova",
 		// A virtual machine has a screen and seldom a serial port.
 		KernelArguments: []string{"console=ttyS0,115200n8", "console=tty0"},
 		Software:        []distro.Software{distro.VMwareTools},
@@ -26,7 +26,7 @@ var all = []Infrastructure{
 		Software:        []distro.Software{distro.AWSCLI, distro.EC2Tools},
 	},
 	{
-		Name: "azure", Format: "raw",
+		Name: "azure", Format: "vhd",
 		// Early messages, too, and no swap on the OS disk (Azure, "Prepare Linux
 		// for imaging").
 		KernelArguments: append([]string{"earlyprintk=ttyS0"}, serial...),
@@ -36,17 +36,17 @@ var all = []Infrastructure{
 		// distribution's stands behind what conf.d says.
 		cuts: map[string][]node.Cut{"debian": {{Path: "/etc/chrony/chrony.conf", Lines: `^\s*makestep\s`}}},
 	},
-	{Name: "openstack", Format: "raw", KernelArguments: serial, Software: []distro.Software{distro.QEMUGuestAgent}},
-	{Name: "kubevirt", Format: "raw", KernelArguments: serial, Software: []distro.Software{distro.QEMUGuestAgent}},
-	{Name: "proxmox", Format: "raw", KernelArguments: serial, Software: []distro.Software{distro.QEMUGuestAgent}},
+	{Name: "openstack", Format: "qcow2", KernelArguments: serial, Software: []distro.Software{distro.QEMUGuestAgent}},
+	{Name: "kubevirt", Format: "qcow2", KernelArguments: serial, Software: []distro.Software{distro.QEMUGuestAgent}},
+	{Name: "proxmox", Format: "qcow2", KernelArguments: serial, Software: []distro.Software{distro.QEMUGuestAgent}},
 	{
-		Name: "nutanix", Format: "raw", KernelArguments: serial,
+		Name: "nutanix", Format: "qcow2", KernelArguments: serial,
 		Software: []distro.Software{distro.ISCSI, distro.NFS, distro.LVM, distro.XFS, distro.IPVS},
 		modules:  []string{"ip_vs"},
 		units:    node.Units{Enable: []string{"iscsid.service"}},
 	},
 	{
-		Name: "gcp", Format: "raw",
+		Name: "gcp", Format: "gce",
 		// What Compute Engine's serial console runs at (Compute Engine, "Requirements
 		// to build custom images").
 		KernelArguments: []string{"console=tty0", "console=ttyS0,38400n8d"},

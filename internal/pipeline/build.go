@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,7 +11,6 @@ import (
 	"github.com/moby/buildkit/client/llb"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
-	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/disk"
 	"nodesmith.dev/nodesmith/internal/disk/size"
 	"nodesmith.dev/nodesmith/internal/distro"
@@ -22,17 +19,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/lock"
 )
 
-// Artifact is one image file for one infrastructure.
-type Artifact struct {
-	Infrastructure string
-	Architecture   string
-	Format         string
-	Path           string
-	// SizeBytes is the disk's size, StoredBytes what the file takes up.
-	SizeBytes, StoredBytes int64
-}
-
-// Build makes the image's file for each infrastructure from a lock and puts
+// Build makes the image's files for each infrastructure from a lock and puts
 // them into dir under their final names, each whole or not at all.
 // buildContext is where the spec's files[].source are.
 func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock.Lock, buildContext fs.FS, dir string) ([]Artifact, error) {
@@ -45,18 +32,21 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 	}
 	var artifacts []Artifact
 	for _, d := range disks {
-		path := filepath.Join(dir, fmt.Sprintf("%s-%s.%s", image.Metadata.Name, d.infrastructure.Name, d.infrastructure.Format))
-		if err := p.export(ctx, d, path); err != nil {
+		files, err := p.files(ctx, image, d, dir)
+		if err != nil {
 			return nil, err
 		}
-		artifact := Artifact{
-			Infrastructure: d.infrastructure.Name, Architecture: l.Architecture,
-			Format: d.infrastructure.Format, Path: path,
-		}
-		if artifact.SizeBytes, artifact.StoredBytes, err = sizes(path); err != nil {
+		if err := p.export(ctx, d, files, dir); err != nil {
 			return nil, err
 		}
-		artifacts = append(artifacts, artifact)
+		for _, f := range files {
+			artifact, err := f.artifact()
+			if err != nil {
+				return nil, err
+			}
+			artifact.Infrastructure, artifact.Architecture = d.infrastructure.Name, l.Architecture
+			artifacts = append(artifacts, artifact)
+		}
 	}
 	return artifacts, l.Write(filepath.Join(dir, LockName(image)))
 }
@@ -138,39 +128,6 @@ func lockDigest(l *lock.Lock) (string, error) {
 	}
 	sum := sha256.Sum256(data)
 	return "sha256:" + hex.EncodeToString(sum[:]), nil
-}
-
-// export copies the disk out of the engine, beside path and then to it, unless
-// the file at path is that very disk already.
-func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, path string) (err error) {
-	title := d.infrastructure.Name + ": build"
-	origin, err := originOf(ctx, d.state)
-	if err != nil {
-		return err
-	}
-	if origin.holds(path) {
-		return nil
-	}
-	temporary, err := os.MkdirTemp(filepath.Dir(path), ".nodesmith-*")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
-	absolute, err := filepath.Abs(temporary)
-	if err != nil {
-		return err
-	}
-	if err := p.engine.Export(ctx, title, d.state, absolute); err != nil {
-		return err
-	}
-	file := filepath.Join(temporary, tree.DiskFile)
-	if err := os.Chmod(file, 0o644); err != nil {
-		return err
-	}
-	if err := os.Rename(file, path); err != nil {
-		return err
-	}
-	return origin.mark(path)
 }
 
 // nodeInputs is what decides one node's configuration.

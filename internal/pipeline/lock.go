@@ -11,6 +11,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/distro"
 	"nodesmith.dev/nodesmith/internal/distro/known"
 	"nodesmith.dev/nodesmith/internal/fault"
+	formats "nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/infra"
 	"nodesmith.dev/nodesmith/internal/kubernetes"
 	"nodesmith.dev/nodesmith/internal/lock"
@@ -26,6 +27,7 @@ func Known() v1alpha1.Known {
 		Kubernetes:      kubernetes.Minors(),
 		Infrastructures: infra.Names(),
 		Architectures:   []string{"amd64"},
+		Formats:         slices.Sorted(slices.Values(formats.Names())),
 	}
 }
 

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -117,6 +118,14 @@ func TestEverythingKnownHasARelease(t *testing.T) {
 			if _, ok := known.Release(distro, version, "amd64"); !ok {
 				t.Errorf("no release of %s %s", distro, version)
 			}
+		}
+	}
+}
+
+func TestEveryInfrastructureImportsAFormatThatIsWritten(t *testing.T) {
+	for _, name := range infra.Names() {
+		if i, _ := infra.Find(name); !slices.Contains(Known().Formats, i.Format) {
+			t.Errorf("%s: no format %q", name, i.Format)
 		}
 	}
 }

@@ -1,0 +1,146 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/internal/build/tree"
+	"nodesmith.dev/nodesmith/internal/format"
+	formats "nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/format/ova"
+	"nodesmith.dev/nodesmith/internal/format/raw"
+)
+
+// Artifact is one image file for one infrastructure.
+type Artifact struct {
+	Infrastructure string
+	Architecture   string
+	Format         string
+	Path           string
+	// SizeBytes is the disk's size, StoredBytes what the file takes up.
+	SizeBytes, StoredBytes int64
+}
+
+// imageFile is a file that a disk is written to.
+type imageFile struct {
+	format format.Format
+	path   string
+	new    func(out *format.Output, diskSize int64) (format.Writer, error)
+	origin origin
+}
+
+// files lists what is made of a disk: what the infrastructure imports, then
+// what the spec asks for besides.
+func (p *Pipeline) files(ctx context.Context, image *v1alpha1.NodeImage, d infrastructureDisk, dir string) ([]imageFile, error) {
+	graph, err := originOf(ctx, d.state)
+	if err != nil {
+		return nil, err
+	}
+	stem := image.Metadata.Name + "-" + d.infrastructure.Name
+	var files []imageFile
+	for _, name := range append([]string{d.infrastructure.Format}, image.Spec.Formats...) {
+		f, err := formats.Named(name)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(files, func(other imageFile) bool { return other.format.Name == name }) {
+			continue
+		}
+		file := imageFile{format: f, path: filepath.Join(dir, stem+f.Suffix), new: f.New}
+		options := ""
+		if f.Name == ova.Format.Name {
+			settings := ova.Options{Name: stem}
+			text, err := json.Marshal(settings)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", file.path, err)
+			}
+			file.new, options = settings.New, string(text)
+		}
+		file.origin = graph.as(f, options)
+		files = append(files, file)
+	}
+	return files, nil
+}
+
+// artifact says what the file is.
+func (f imageFile) artifact() (Artifact, error) {
+	stored, err := storedBytes(f.path)
+	if err != nil {
+		return Artifact{}, err
+	}
+	disk, err := formats.OpenFile(f.path, f.format.Name)
+	if err != nil {
+		return Artifact{}, err
+	}
+	return Artifact{Format: f.format.Name, Path: f.path, SizeBytes: disk.Size(), StoredBytes: stored}, disk.Close()
+}
+
+// export copies the disk out of the engine into a folder in dir and makes those
+// files of it, in one read, that are not there already or made of another disk.
+// They get their names when all of them are whole.
+func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []imageFile, dir string) (err error) {
+	files = slices.DeleteFunc(slices.Clone(files), func(f imageFile) bool { return f.origin.holds(f.path) })
+	if len(files) == 0 {
+		return nil
+	}
+	temporary, err := os.MkdirTemp(dir, ".nodesmith-*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
+	absolute, err := filepath.Abs(temporary)
+	if err != nil {
+		return err
+	}
+	if err := p.engine.Export(ctx, d.infrastructure.Name+": build", d.state, absolute); err != nil {
+		return err
+	}
+	made := make([]string, len(files)) // where each file lies before it gets its name
+	var targets []format.Target
+	var names []string
+	for i, f := range files {
+		if f.format.Name == raw.Format.Name {
+			made[i] = filepath.Join(temporary, tree.DiskFile)
+			continue
+		}
+		made[i] = filepath.Join(temporary, filepath.Base(f.path))
+		targets = append(targets, format.Target{Path: made[i], New: f.new})
+		names = append(names, f.format.Name)
+	}
+	if len(targets) > 0 {
+		p.options.Log("%s: writing %s", d.infrastructure.Name, strings.Join(names, ", "))
+		if err := convert(ctx, filepath.Join(temporary, tree.DiskFile), targets); err != nil {
+			return err
+		}
+	}
+	for i, f := range files {
+		if err := os.Chmod(made[i], 0o644); err != nil {
+			return err
+		}
+		if err := os.Rename(made[i], f.path); err != nil {
+			return err
+		}
+		if err := f.origin.mark(f.path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// convert makes targets of a raw disk.
+func convert(ctx context.Context, path string, targets []format.Target) (err error) {
+	disk, err := formats.OpenFile(path, raw.Format.Name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, disk.Close()) }()
+	_, err = format.Converter{}.Convert(ctx, disk, targets)
+	return err
+}
