@@ -82,14 +82,14 @@ var badSpecs = slices.Concat(badSettings, []badSpec{
 	},
 	{
 		"no spec", shortest, "apiVersion: nodesmith.dev/v1alpha1\nkind: NodeImage\nmetadata: {name: node}\n",
-		"s.yaml:1:1: spec.infrastructures: is required; allowed: qemu, vsphere\n" +
+		"s.yaml:1:1: spec.infrastructures: is required; allowed: qemu, vsphere, aws, azure, openstack, kubevirt, proxmox, nutanix, gcp\n" +
 			"s.yaml:1:1: spec.kubernetes.version: is required; allowed: a version such as v1.34.0\n" +
 			"s.yaml:1:1: spec.os.distro: is required; allowed: debian, ubuntu\n" +
 			"s.yaml:1:1: spec.os.version: is required",
 	},
 	{
 		"spec without a value", shortest, "apiVersion: nodesmith.dev/v1alpha1\nkind: NodeImage\nmetadata: {name: node}\nspec:\n",
-		"s.yaml:4:1: spec.infrastructures: is required; allowed: qemu, vsphere\n" +
+		"s.yaml:4:1: spec.infrastructures: is required; allowed: qemu, vsphere, aws, azure, openstack, kubevirt, proxmox, nutanix, gcp\n" +
 			"s.yaml:4:1: spec.kubernetes.version: is required; allowed: a version such as v1.34.0\n" +
 			"s.yaml:4:1: spec.os.distro: is required; allowed: debian, ubuntu\n" +
 			"s.yaml:4:1: spec.os.version: is required",
@@ -238,11 +238,11 @@ var badSpecs = slices.Concat(badSettings, []badSpec{
 	},
 	{
 		"no infrastructures", "[qemu]", "[]",
-		"s.yaml:7:20: spec.infrastructures: is required; allowed: qemu, vsphere",
+		"s.yaml:7:20: spec.infrastructures: is required; allowed: qemu, vsphere, aws, azure, openstack, kubevirt, proxmox, nutanix, gcp",
 	},
 	{
 		"misspelt infrastructure", "[qemu]", "[qemu, vpshere]",
-		`s.yaml:7:27: spec.infrastructures[1]: "vpshere" is not a supported infrastructure; allowed: qemu, vsphere; did you mean "vsphere"?`,
+		`s.yaml:7:27: spec.infrastructures[1]: "vpshere" is not a supported infrastructure; allowed: qemu, vsphere, aws, azure, openstack, kubevirt, proxmox, nutanix, gcp; did you mean "vsphere"?`,
 	},
 	{
 		"repeated infrastructure", "[qemu]", "[qemu, qemu]",

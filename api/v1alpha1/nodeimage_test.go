@@ -18,7 +18,7 @@ import (
 var known = v1alpha1.Known{
 	Distributions:   map[string][]string{"debian": {"12", "13"}, "ubuntu": {"22.04", "24.04"}},
 	Kubernetes:      []string{"v1.33", "v1.34"},
-	Infrastructures: []string{"qemu", "vsphere"},
+	Infrastructures: []string{"qemu", "vsphere", "aws", "azure", "openstack", "kubevirt", "proxmox", "nutanix", "gcp"},
 	Architectures:   []string{"amd64"},
 	Formats:         []string{"qcow2", "raw"},
 }
@@ -140,7 +140,7 @@ func TestExamplesAreValid(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if name := strings.TrimSuffix(filepath.Base(path), ".yaml"); img.Metadata.Name != name {
+			if name := filepath.Base(path); !strings.HasPrefix(name, img.Metadata.Name) {
 				t.Errorf("metadata.name is %q in %s", img.Metadata.Name, path)
 			}
 			roundTrip(t, img)
