@@ -80,4 +80,21 @@ var badSettings = []badSpec{
 			"s.yaml:15:18: spec.links[0].path: \"/a/bin\" is there twice; first as spec.directories[0].source\n" +
 			"s.yaml:15:57: spec.links[1].target: is required; allowed: an absolute path, or one relative to the link's directory",
 	},
+	{
+		"scripts that can't be run", "",
+		"  scripts:\n  - {name: A b, when: late, content: x}\n  - {name: a, when: final, content: x, source: motd.txt}\n  - {name: a, when: final}\n" +
+			"  - {name: b, when: final, source: dos.sh}\n  - {name: c, when: final, source: binary}\n  - {name: d, content: '#!bash'}\n  - {name: e, when: final, content: ' '}\n" +
+			"  - {name: f, when: firstBoot, content: x}\n  files: [{path: /etc/systemd/system/first-boot-f.service, content: x}]\n",
+		"s.yaml:9:12: spec.scripts[0].name: \"A b\" is not the name of a script; allowed: a-z, 0-9 and -, beginning and ending with a letter or digit, such as harden-ssh\n" +
+			"s.yaml:9:23: spec.scripts[0].when: \"late\" is not a point at which scripts run; allowed: beforePackages, afterKubernetes, final, firstBoot\n" +
+			"s.yaml:10:5: spec.scripts[1]: has both content and source; allowed: exactly one of content, source\n" +
+			"s.yaml:11:5: spec.scripts[2]: has neither content nor source; allowed: exactly one of content, source\n" +
+			"s.yaml:11:12: spec.scripts[2].name: \"a\" is there twice; first as spec.scripts[1].name\n" +
+			"s.yaml:12:36: spec.scripts[3].source: \"dos.sh\" ends its lines as Windows does (CR LF), which no interpreter here understands; allowed: a shell script, or one whose first line is #! and an interpreter of the tree\n" +
+			"s.yaml:13:36: spec.scripts[4].source: \"binary\" is not a script: it is not text; allowed: a shell script, or one whose first line is #! and an interpreter of the tree\n" +
+			"s.yaml:14:5: spec.scripts[5].when: is required; allowed: beforePackages, afterKubernetes, final, firstBoot\n" +
+			"s.yaml:14:24: spec.scripts[5].content: the content names its interpreter without an absolute path: #!bash; allowed: a shell script, or one whose first line is #! and an interpreter of the tree\n" +
+			"s.yaml:15:37: spec.scripts[6].content: the content is empty; allowed: a shell script, or one whose first line is #! and an interpreter of the tree\n" +
+			"s.yaml:16:12: spec.scripts[7].name: \"/etc/systemd/system/first-boot-f.service\" is there twice; first as spec.files[0].path",
+	},
 }

@@ -78,6 +78,14 @@ type Spec struct {
 	// Links are symbolic links that the build makes; directories are made as
 	// needed.
 	Links []Link `json:"links,omitempty"`
+	// Scripts run at named points of the build, or once on the node. The build
+	// runs them in the node's own tree as root, without network and without
+	// services, and stops if one fails. They find LC_ALL=C.UTF-8, HOME=/root,
+	// DEBIAN_FRONTEND=noninteractive, SOURCE_DATE_EPOCH (no file of the image is
+	// newer), OS_DISTRO, OS_VERSION, OS_CODENAME and ARCHITECTURE; from
+	// afterKubernetes on also KUBERNETES_VERSION, CONTAINERD_VERSION and
+	// PAUSE_IMAGE; in final and firstBoot also IMAGE and INFRASTRUCTURE.
+	Scripts []Script `json:"scripts,omitempty"`
 	// KernelArguments are added to the kernel's command line in this order.
 	// None contains white space, quotes or a backslash, so that one written
 	// between single quotes means itself to a shell and to GRUB.

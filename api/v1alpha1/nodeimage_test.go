@@ -28,6 +28,8 @@ var buildContext = fstest.MapFS{
 	"motd.txt":          {Data: []byte("hello\n")},
 	"conf/chrony.conf":  {Data: []byte("pool pool.ntp.org\n")},
 	"conf/kubelet.conf": {Data: []byte("\n")},
+	"binary":            {Data: []byte("\x7fELF\x00")},
+	"dos.sh":            {Data: []byte("echo a\r\n")},
 	"motd.tmpl":         {Data: []byte("{{.Image}}\n{{.Imgae}}\n")},
 	"tree/bin/run":      {Data: []byte("#!/bin/sh\n"), Mode: 0o755},
 	"tree/run":          {Data: []byte("bin/run"), Mode: fs.ModeSymlink},

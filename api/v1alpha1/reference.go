@@ -53,7 +53,7 @@ type Field struct {
 
 // sources are the files whose comments describe the fields.
 //
-//go:embed nodeimage.go directories.go
+//go:embed nodeimage.go directories.go scripts.go
 var sources embed.FS
 
 // forms are the forms of strings that Validate checks, by path.
@@ -71,6 +71,9 @@ var forms = map[string]syntax{
 	"spec.directories[].source":             sourceSyntax,
 	"spec.links[].path":                     pathSyntax,
 	"spec.links[].target":                   targetSyntax,
+	"spec.scripts[].name":                   scriptNameSyntax,
+	"spec.scripts[].content":                {"a script", scriptForm, nil, 0},
+	"spec.scripts[].source":                 sourceSyntax,
 	"spec.kernelArguments":                  kernelArgumentSyntax,
 	"spec.sysctls":                          sysctlValueSyntax,
 	"spec.kernelModules":                    moduleSyntax,
@@ -124,6 +127,7 @@ func (k Known) values() map[string][]string {
 		"spec.os.distro":       slices.Sorted(maps.Keys(k.Distributions)),
 		"spec.os.version":      slices.Compact(versions),
 		"spec.infrastructures": k.Infrastructures, "spec.architecture": k.Architectures, "spec.formats": k.Formats,
+		"spec.scripts[].when":  scriptPoints,
 	}
 }
 

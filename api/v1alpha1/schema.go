@@ -63,6 +63,7 @@ func (p properties) MarshalJSON() ([]byte, error) {
 // exactlyOne lists the fields of which an object has exactly one, by path.
 var exactlyOne = map[string][]string{
 	"spec.files[]":          {"content", "source"},
+	"spec.scripts[]":        {"content", "source"},
 	"spec.caCertificates[]": {"content", "source"},
 }
 

@@ -97,6 +97,11 @@ var (
 		"the value of a kernel parameter", "one line",
 		regexp.MustCompile(`^[^` + control + `]*$`), 4095,
 	}
+	// Part of a file's and of a unit's name.
+	scriptNameSyntax = syntax{
+		"the name of a script", "a-z, 0-9 and -, beginning and ending with a letter or digit, such as harden-ssh",
+		regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`), 63,
+	}
 	// As modprobe(8) takes them: - and _ are the same.
 	moduleSyntax = syntax{
 		"the name of a kernel module", "letters, digits, _ and -, such as nvme_tcp",

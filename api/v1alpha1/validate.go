@@ -65,6 +65,7 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 	c.files(spec, buildContext)
 	c.directories(spec.Directories, buildContext)
 	c.links(spec.Links)
+	c.scripts(spec.Scripts, buildContext)
 	for at, argument := range c.unique("spec.kernelArguments", spec.KernelArguments) {
 		c.matches(at, argument, kernelArgumentSyntax)
 	}

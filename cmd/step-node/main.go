@@ -20,15 +20,18 @@ const (
 )
 
 func main() {
-	stepmain.Main("step-node", map[string]stepmain.Verb{"apply": configure})
+	stepmain.Main("step-node", map[string]stepmain.Verb{"apply": verb(apply.Run), "seal": verb(apply.Seal)})
 }
 
-func configure(ctx context.Context, data []byte, epoch time.Time) error {
-	config, err := node.Decode(bytes.NewReader(data))
-	if err != nil {
-		return err
+// verb makes a verb of what is done with a configuration.
+func verb(do func(context.Context, apply.Options, node.Config) error) stepmain.Verb {
+	return func(ctx context.Context, data []byte, epoch time.Time) error {
+		config, err := node.Decode(bytes.NewReader(data))
+		if err != nil {
+			return err
+		}
+		// What is written gets explicit modes; nothing is to be taken away from them.
+		syscall.Umask(0)
+		return do(ctx, apply.Options{Target: target, Files: files, Time: epoch, Log: os.Stdout}, config)
 	}
-	// What is written gets explicit modes; nothing is to be taken away from them.
-	syscall.Umask(0)
-	return apply.Run(ctx, apply.Options{Target: target, Files: files, Time: epoch, Log: os.Stdout}, config)
 }

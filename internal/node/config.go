@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -222,6 +223,9 @@ func (c Config) With(over Config) Config {
 	}
 	return out
 }
+
+// Written returns the paths that c writes and names, in order.
+func (c Config) Written() []string { return slices.Sorted(maps.Keys(c.paths())) }
 
 // paths returns the paths that c writes.
 func (c Config) paths() map[string]bool {

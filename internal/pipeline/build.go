@@ -75,6 +75,9 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 	if err != nil {
 		return nil, err
 	}
+	if system, err = p.scripts(ctx, image, v1alpha1.BeforePackages, system, l, osValues(image, release), buildContext); err != nil {
+		return nil, err
+	}
 	if system, err = p.builder.AddPackages(ctx, "packages", release, system, l.Packages, l); err != nil {
 		return nil, err
 	}
@@ -101,11 +104,7 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 			image: image, lock: l, digest: digest, release: release, infrastructure: infrastructure,
 			identifiers: disk.IdentifiersFrom(digest + "/" + name), version: p.options.Version,
 		}
-		config, files, err := node.config(buildContext)
-		if err != nil {
-			return nil, err
-		}
-		root, err := p.builder.Node(ctx, system, kubernetes, config, files, l)
+		root, err := p.node(ctx, node, p.builder.Merge(system, kubernetes), buildContext)
 		if err != nil {
 			return nil, err
 		}

@@ -50,7 +50,7 @@ func (n nodeInputs) config(buildContext fs.FS) (node.Config, []bundle.File, erro
 	if err != nil {
 		return node.Config{}, nil, err
 	}
-	user, files, err := n.user(row, buildContext)
+	user, files, err := n.user(n.values(row), buildContext)
 	if err != nil {
 		return node.Config{}, nil, err
 	}
@@ -98,7 +98,7 @@ func (n nodeInputs) boot() (node.Config, error) {
 
 // user returns what the spec adds, and the files that it takes from the build
 // context, by the names under which the configuration refers to them.
-func (n nodeInputs) user(row kubernetes.Release, buildContext fs.FS) (node.Config, []bundle.File, error) {
+func (n nodeInputs) user(values v1alpha1.Values, buildContext fs.FS) (node.Config, []bundle.File, error) {
 	spec := n.image.Spec
 	config, err := trustConfig(spec.CACertificates, n.release.Family, buildContext)
 	if err != nil {
@@ -106,7 +106,11 @@ func (n nodeInputs) user(row kubernetes.Release, buildContext fs.FS) (node.Confi
 	}
 	config = config.With(unitConfig(spec.SystemdUnits))
 	config.Sysctls, config.KernelModules, config.TimeZone = spec.Sysctls, spec.KernelModules, spec.TimeZone
-	written, files, err := fileConfig(spec, n.values(row), buildContext)
+	written, files, err := fileConfig(spec, values, buildContext)
+	if err != nil {
+		return config, nil, err
+	}
+	first, err := firstBootConfig(spec, values, buildContext)
 	if err != nil {
 		return config, nil, err
 	}
@@ -115,17 +119,7 @@ func (n nodeInputs) user(row kubernetes.Release, buildContext fs.FS) (node.Confi
 			Name: u.Name, SSHAuthorizedKeys: u.SSHAuthorizedKeys, Groups: u.Groups, Shell: u.Shell, Sudo: u.Sudo,
 		})
 	}
-	return config.With(written), files, nil
-}
-
-// values are what templates of the spec's files name.
-func (n nodeInputs) values(row kubernetes.Release) v1alpha1.Values {
-	return v1alpha1.Values{
-		Image:    n.image.Metadata.Name,
-		OSDistro: n.release.Distro, OSVersion: n.release.Version, OSCodename: n.release.Codename,
-		KubernetesVersion: n.lock.Kubernetes.Version, ContainerdVersion: row.Containerd, PauseImage: n.sandboxImage(),
-		Infrastructure: n.infrastructure.Name, Architecture: n.image.Spec.Architecture,
-	}
+	return config.With(first).With(written), files, nil
 }
 
 // unitConfig returns the files of systemd units and what is enabled and masked.

@@ -209,12 +209,16 @@ func (tab *table) id(name, what string) (int, error) {
 	return id, nil
 }
 
+func (r *run) readAccounts() (err error) {
+	r.accounts, err = loadAccounts(r.tree)
+	return err
+}
+
 func (r *run) writeAccounts() error {
-	a, err := loadAccounts(r.tree)
-	if err != nil {
+	if err := r.readAccounts(); err != nil {
 		return err
 	}
-	r.accounts = a
+	a := r.accounts
 	for _, u := range r.config.Users {
 		if err := a.ensure(u, r.options.Time.Unix()/86400); err != nil {
 			return fmt.Errorf("user %s: %w", u.Name, err)

@@ -40,7 +40,41 @@ type Options struct {
 // in this order, and then
 // looks whether the tree is sealed: anything that would make two nodes one, a
 // password, or an account that nobody asked for is an error.
-func Run(ctx context.Context, o Options, c node.Config) (err error) {
+func Run(ctx context.Context, o Options, c node.Config) error {
+	return o.open(c, func(r *run) error {
+		return r.do(ctx, []part{
+			{"remove the builder's state", r.removeState},
+			{"write accounts", r.writeAccounts},
+			{"write homes", r.writeHomes},
+			{"write directories", r.writeDirectories},
+			{"cut lines", r.cutLines},
+			{"write files", r.writeFiles},
+			{"write links", r.writeLinks},
+			{"set the time zone", r.writeTimeZone},
+			{"list kernel modules", r.writeModules},
+			{"add CA certificates", r.writeTrust},
+			{"mask and enable units", r.writeUnits},
+			{"check the seal", r.verify},
+			{"set times", r.tree.finish},
+		})
+	})
+}
+
+// Seal removes what ran in the tree of c since Run left behind, and looks again
+// whether the tree is sealed. What c put into the tree stays as it is now.
+func Seal(ctx context.Context, o Options, c node.Config) error {
+	return o.open(c, func(r *run) error {
+		return r.do(ctx, []part{
+			{"read accounts", r.readAccounts},
+			{"remove what scripts left behind", r.removeSince},
+			{"check the seal", r.verify},
+			{"set times", r.tree.finish},
+		})
+	})
+}
+
+// open opens the tree for a valid configuration.
+func (o Options) open(c node.Config, do func(*run) error) (err error) {
 	if err := c.Validate(); err != nil {
 		return err
 	}
@@ -53,33 +87,26 @@ func Run(ctx context.Context, o Options, c node.Config) (err error) {
 			err = e
 		}
 	}()
-	r := &run{tree: t, options: o, config: c}
-	for _, s := range []struct {
-		name string
-		do   func() error
-	}{
-		{"remove the builder's state", r.removeLeftovers},
-		{"write accounts", r.writeAccounts},
-		{"write homes", r.writeHomes},
-		{"write directories", r.writeDirectories},
-		{"cut lines", r.cutLines},
-		{"write files", r.writeFiles},
-		{"write links", r.writeLinks},
-		{"set the time zone", r.writeTimeZone},
-		{"list kernel modules", r.writeModules},
-		{"add CA certificates", r.writeTrust},
-		{"mask and enable units", r.writeUnits},
-		{"check the seal", r.verify},
-		{"set times", t.finish},
-	} {
+	return do(&run{tree: t, options: o, config: c})
+}
+
+// part is a part of the work, with the name that the log and errors have.
+type part struct {
+	name string
+	do   func() error
+}
+
+// do does the parts in their order.
+func (r *run) do(ctx context.Context, parts []part) error {
+	for _, p := range parts {
 		if err := context.Cause(ctx); err != nil {
-			return fault.New(fault.Interrupted, "", "%s: %w", s.name, err)
+			return fault.New(fault.Interrupted, "", "%s: %w", p.name, err)
 		}
-		if _, err := fmt.Fprintln(o.Log, s.name); err != nil {
+		if _, err := fmt.Fprintln(r.options.Log, p.name); err != nil {
 			return err
 		}
-		if err := s.do(); err != nil {
-			return fault.New(fault.Engine, "", "%s: %w", s.name, err)
+		if err := p.do(); err != nil {
+			return fault.New(fault.Engine, "", "%s: %w", p.name, err)
 		}
 	}
 	return nil

@@ -15,6 +15,9 @@ import (
 // skeleton is what a new home is a copy of.
 const skeleton = "/etc/skel"
 
+// authorizedKeys is where a home has its keys.
+const authorizedKeys = ".ssh/authorized_keys"
+
 // writeHomes gives the configured users their homes, keys and sudo.
 func (r *run) writeHomes() error {
 	for _, u := range r.config.Users {
@@ -46,7 +49,7 @@ func (r *run) writeHome(u node.User) error {
 			return err
 		}
 		keys := strings.Join(u.SSHAuthorizedKeys, "\n") + "\n"
-		if err := r.tree.file(path.Join(home, ".ssh/authorized_keys"), strings.NewReader(keys), uid, gid, 0o600); err != nil {
+		if err := r.tree.file(path.Join(home, authorizedKeys), strings.NewReader(keys), uid, gid, 0o600); err != nil {
 			return err
 		}
 	}

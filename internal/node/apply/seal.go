@@ -72,20 +72,10 @@ var leftovers = []string{
 // modes are the services'.
 const logs = "/var/log"
 
-// removeLeftovers removes leftovers, identities, logs and what the
-// configuration removes.
-func (r *run) removeLeftovers() error {
-	for _, glob := range slices.Concat(leftovers, node.Identities()) {
-		if _, err := r.removeGlob(glob); err != nil {
-			return err
-		}
-	}
-	at, err := r.tree.resolve(logs, true)
-	if err != nil {
+// removeState removes the builder's state and what the configuration removes.
+func (r *run) removeState() error {
+	if err := r.removeLeftovers(); err != nil {
 		return err
-	}
-	if err := r.removeFiles(at); err != nil {
-		return fmt.Errorf("%s: %w", logs, err)
 	}
 	for _, glob := range r.config.Removals {
 		n, err := r.removeGlob(glob)
@@ -99,18 +89,65 @@ func (r *run) removeLeftovers() error {
 	return nil
 }
 
+// removeSince removes the same from a tree that has its configuration, but what
+// that wrote.
+func (r *run) removeSince() error {
+	for _, p := range r.config.Written() {
+		at, err := r.tree.resolve(p, false)
+		if err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+		r.tree.written[at] = true
+	}
+	for _, u := range r.config.Users {
+		home, _, _, err := r.accounts.home(u.Name)
+		if err != nil {
+			return err
+		}
+		at, err := r.tree.resolve(path.Join(home, authorizedKeys), false)
+		if err != nil {
+			return err
+		}
+		r.tree.written[at] = true
+	}
+	return r.removeLeftovers()
+}
+
+// removeLeftovers removes leftovers, identities and logs that this run did not
+// write.
+func (r *run) removeLeftovers() error {
+	for _, glob := range slices.Concat(leftovers, node.Identities()) {
+		if _, err := r.removeGlob(glob); err != nil {
+			return err
+		}
+	}
+	at, err := r.tree.resolve(logs, true)
+	if err != nil {
+		return err
+	}
+	if err := r.removeFiles(at); err != nil {
+		return fmt.Errorf("%s: %w", logs, err)
+	}
+	return nil
+}
+
 // removeGlob returns how many paths it removed.
 func (r *run) removeGlob(glob string) (int, error) {
 	found, err := r.tree.glob(glob)
 	if err != nil {
 		return 0, err
 	}
+	removed := 0
 	for _, at := range found {
-		if err := r.tree.remove(at); err != nil {
-			return 0, fmt.Errorf("remove %s: %w", glob, err)
+		if r.wrote(at) {
+			continue
 		}
+		if err := r.tree.remove(at); err != nil {
+			return removed, fmt.Errorf("remove %s: %w", glob, err)
+		}
+		removed++
 	}
-	return len(found), nil
+	return removed, nil
 }
 
 // removeFiles removes all that is not a directory below dir, a resolved path.
@@ -124,9 +161,10 @@ func (r *run) removeFiles(dir string) error {
 	}
 	for _, e := range entries {
 		at := path.Join(dir, e.Name())
-		if e.IsDir() {
+		switch {
+		case e.IsDir():
 			err = r.removeFiles(at)
-		} else {
+		case !r.wrote(at):
 			err = r.tree.remove(at)
 		}
 		if err != nil {

@@ -2,7 +2,6 @@ package step
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"nodesmith.dev/nodesmith/internal/deb/servicepolicy"
 )
 
 // ConfigureConfig is the input of Configure.
@@ -31,15 +32,7 @@ type ConfigureConfig struct {
 	Reset map[string]string `json:"reset,omitempty"`
 }
 
-const (
-	// policyPath is asked by invoke-rc.d before it starts a service;
-	// assets/policy-rc.d says no (https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt).
-	policyPath = "/usr/sbin/policy-rc.d"
-	kernels    = "/boot/vmlinuz-*"
-)
-
-//go:embed assets/policy-rc.d
-var policy []byte
+const kernels = "/boot/vmlinuz-*"
 
 // Configure installs packages into the tree it runs in with that tree's own
 // dpkg: all files first, then every package configured, triggers and the
@@ -55,7 +48,7 @@ func Configure(ctx context.Context, config ConfigureConfig, _ time.Time) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(policyPath, policy, 0o755); err != nil {
+	if err := servicepolicy.Forbid("/"); err != nil {
 		return err
 	}
 	dpkg := &dpkg{config: config}
@@ -83,7 +76,7 @@ func Configure(ctx context.Context, config ConfigureConfig, _ time.Time) error {
 	if err := initramfs(ctx, before); err != nil {
 		return err
 	}
-	return errors.Join(clean(append([]string{policyPath}, config.Host...), config.Empty), reset(config.Reset))
+	return errors.Join(clean(append([]string{servicepolicy.Path}, config.Host...), config.Empty), reset(config.Reset))
 }
 
 // prepareDpkg makes the files that dpkg and the first maintainer scripts expect.

@@ -200,15 +200,3 @@ func TestAFailingProgramIsNamedWithItsFirstArguments(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
-
-// invoke-rc.d starts nothing if the script says 101.
-func TestPolicyForbidsServices(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "policy-rc.d")
-	if err := os.WriteFile(path, policy, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(path, "ssh", "start")
-	if err := cmd.Run(); cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != 101 {
-		t.Errorf("exit %v, want 101", err)
-	}
-}
