@@ -13,6 +13,25 @@ var badSettings = []badSpec{
 			"s.yaml:8:23: spec.formats[2]: \"raw\" is there twice; first as spec.formats[0]",
 	},
 	{
+		"virtual machine that vSphere can't make", "  infrastructures: [qemu]", "  infrastructures: [vsphere]\n  vsphere:\n    name: 'my {{.Image}}'\n    hardwareVersion: 11\n" +
+			"    firmware: uefi\n    guestOS: debian\n    cpus: 0\n    memory: 2049Mi\n    network: ''\n    eula: \"a\\u0007\"\n    product: {vendor: \"a\\nb\"}\n    properties: {A.B: x, C: ''}\n",
+		"s.yaml:9:11: spec.vsphere.name: \"my node\" is not the name of a virtual machine; allowed: at most 80 letters, digits and ._+-, a letter or digit first\n" +
+			"s.yaml:10:22: spec.vsphere.hardwareVersion: \"11\" is out of range; allowed: 13 to 22\n" +
+			"s.yaml:11:15: spec.vsphere.firmware: \"uefi\" is not a firmware of vSphere; allowed: bios, efi, efi-secure; did you mean \"efi\"?\n" +
+			"s.yaml:12:14: spec.vsphere.guestOS: \"debian\" is not VMware's name of a guest; allowed: an identifier of vSphere's API, such as debian11_64Guest or otherLinux64Guest\n" +
+			"s.yaml:13:11: spec.vsphere.cpus: \"0\" is not a number; allowed: a whole number above 0, in digits\n" +
+			"s.yaml:14:13: spec.vsphere.memory: \"2049Mi\" is not a size of memory; allowed: a multiple of 4Mi from 512Mi to 24Ti\n" +
+			"s.yaml:16:11: spec.vsphere.eula: \"a\\a\" is not text; allowed: UTF-8 text without control characters but tabs and line ends\n" +
+			"s.yaml:17:23: spec.vsphere.product.vendor: \"a\\nb\" is not a line of text; allowed: one line of at most 255 bytes\n" +
+			"s.yaml:18:18: spec.vsphere.properties[A.B]: \"A.B\" is not the key of an OVF property; allowed: letters, digits and _, a letter first, such as VERSION\n" +
+			"s.yaml:18:29: spec.vsphere.properties[C]: \"\" is not the value of an OVF property; allowed: one line of at most 255 bytes",
+	},
+	{
+		"virtual machine's name with a value that there isn't", "  infrastructures: [qemu]", "  infrastructures: [vsphere]\n  vsphere: {name: 'a-{{.Kubernetes}}'}\n",
+		"s.yaml:8:19: spec.vsphere.name: {{.Kubernetes}} is not a value of templates; allowed: Image, OSDistro, OSVersion, OSCodename, " +
+			"KubernetesVersion, ContainerdVersion, PauseImage, Infrastructure, Architecture",
+	},
+	{
 		"time server as a URL, and twice", "", "  ntpServers: [a, 'ntp://b', a]\n",
 		"s.yaml:8:19: spec.ntpServers[1]: \"ntp://b\" is not a time server; allowed: a host name or an IP address, such as ntp.example.org or 2001:db8::123\n" +
 			"s.yaml:8:30: spec.ntpServers[2]: \"a\" is there twice; first as spec.ntpServers[0]",

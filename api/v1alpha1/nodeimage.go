@@ -110,6 +110,8 @@ type Spec struct {
 	Users []User `json:"users,omitempty"`
 	// Disk is the virtual disk of the image.
 	Disk Disk `json:"disk,omitzero"`
+	// VSphere is the virtual machine that the OVA for vsphere describes.
+	VSphere VSphere `json:"vsphere,omitzero"`
 	// AllowUnverified names inputs, for example Go module paths, that may enter
 	// the image without a verified checksum.
 	AllowUnverified []string `json:"allowUnverified,omitempty"`
@@ -218,6 +220,7 @@ func (img *NodeImage) Default() {
 	setDefault(&spec.Architecture, defaultArchitecture)
 	setDefault(&spec.Disk.Size, defaultDiskSize)
 	setDefault(&spec.TimeZone, defaultTimeZone)
+	spec.VSphere.setDefaults()
 	// The caller may share the lists with another NodeImage.
 	spec.Files = slices.Clone(spec.Files)
 	for i := range spec.Files {

@@ -90,6 +90,9 @@ func TestShortestSpecGetsDefaults(t *testing.T) {
 			Architecture:    "amd64",
 			TimeZone:        "Etc/UTC",
 			Disk:            v1alpha1.Disk{Size: 8 << 30},
+			VSphere: v1alpha1.VSphere{
+				Name: "{{.Image}}-kube-{{.KubernetesVersion}}", HardwareVersion: 15, Firmware: "efi", CPUs: 2, Memory: 2 << 30, Network: "nic0",
+			},
 		},
 	}
 	if got := mustRead(t, shortest); !reflect.DeepEqual(got, want) {

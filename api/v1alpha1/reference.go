@@ -26,7 +26,7 @@ type Field struct {
 	Path string
 	// Name is the last part of the path: mode.
 	Name string
-	// Type says what is written there: string, boolean, size, object, list of
+	// Type says what is written there: string, boolean, number, size, object, list of
 	// strings, list of objects, map of strings.
 	Type string
 	// Text says what the field means, in one or more sentences on one line.
@@ -53,7 +53,7 @@ type Field struct {
 
 // sources are the files whose comments describe the fields.
 //
-//go:embed nodeimage.go directories.go scripts.go
+//go:embed nodeimage.go directories.go scripts.go vsphere.go
 var sources embed.FS
 
 // forms are the forms of strings that Validate checks, by path.
@@ -94,8 +94,27 @@ var forms = map[string]syntax{
 		"a size", "a whole number of MiB from " + minDiskSize.String() + " to " + maxDiskSize.String() + ", such as 8Gi, 10240Mi or 20G",
 		sizeSyntax, 0,
 	},
-	"spec.allowUnverified": inputSyntax,
+	"spec.vsphere.name": {
+		machineNameSyntax.what, "a template such as " + defaultMachineName + " that becomes " + machineNameSyntax.allowed, nil, 0,
+	},
+	"spec.vsphere.hardwareVersion": {"a number", minHardwareVersion.String() + " to " + maxHardwareVersion.String(), countSyntax, 0},
+	"spec.vsphere.guestOS":         guestOSSyntax,
+	"spec.vsphere.cpus":            {"a number", "1 to " + maxCPUs.String(), countSyntax, 0},
+	"spec.vsphere.memory": {
+		"a size", fmt.Sprintf("a multiple of %s from %s to %s, such as 4Gi", memoryUnit, minMemory, maxMemory), sizeSyntax, 0,
+	},
+	"spec.vsphere.network":         lineSyntax,
+	"spec.vsphere.annotation":      documentSyntax,
+	"spec.vsphere.eula":            documentSyntax,
+	"spec.vsphere.product.name":    lineSyntax,
+	"spec.vsphere.product.vendor":  lineSyntax,
+	"spec.vsphere.product.version": lineSyntax,
+	"spec.vsphere.properties":      propertyValueSyntax,
+	"spec.allowUnverified":         inputSyntax,
 }
+
+// keyForms are the forms of the keys of maps, by path.
+var keyForms = map[string]syntax{"spec.sysctls": sysctlKeySyntax, "spec.vsphere.properties": propertyKeySyntax}
 
 // Reference returns the documentation of every field: the text is that of the
 // comments in this package, the defaults are what Default does, the examples
@@ -127,7 +146,8 @@ func (k Known) values() map[string][]string {
 		"spec.os.distro":       slices.Sorted(maps.Keys(k.Distributions)),
 		"spec.os.version":      slices.Compact(versions),
 		"spec.infrastructures": k.Infrastructures, "spec.architecture": k.Architectures, "spec.formats": k.Formats,
-		"spec.scripts[].when":  scriptPoints,
+		"spec.scripts[].when":   scriptPoints,
+		"spec.vsphere.firmware": firmwares,
 	}
 }
 
@@ -240,6 +260,8 @@ func (r reference) typed(f *Field, v reflect.Value) error {
 	case t == reflect.TypeFor[Size]():
 		f.Type = "size"
 		f.Default = text(v)
+	case t == reflect.TypeFor[Count]():
+		f.Type, f.Default = "number", text(v)
 	case t.Kind() == reflect.Bool:
 		f.Type, f.Default = "boolean", "false"
 	case t.Kind() == reflect.String || t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.String:

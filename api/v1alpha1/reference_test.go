@@ -49,7 +49,9 @@ func TestEveryFieldHasTextTypeAndExample(t *testing.T) {
 func TestReferenceHasTheDefaultsThatDefaultSets(t *testing.T) {
 	want := map[string]string{
 		"spec.architecture": "amd64", "spec.disk.size": "8Gi", "spec.files[].mode": "0644",
-		"spec.timeZone": "Etc/UTC", "spec.systemdUnits[].enable": "false", "spec.systemdUnits[].mask": "false",
+		"spec.timeZone": "Etc/UTC", "spec.vsphere.name": "{{.Image}}-kube-{{.KubernetesVersion}}",
+		"spec.vsphere.hardwareVersion": "15", "spec.vsphere.firmware": "efi", "spec.vsphere.cpus": "2",
+		"spec.vsphere.memory": "2Gi", "spec.vsphere.network": "nic0", "spec.systemdUnits[].enable": "false", "spec.systemdUnits[].mask": "false",
 		"spec.files[].owner": "root:root", "spec.users[].shell": "/bin/bash", "spec.users[].sudo": "false",
 		"spec.files[].template": "false", "spec.directories[].mode": "0755", "spec.directories[].owner": "root:root",
 	}

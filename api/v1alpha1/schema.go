@@ -115,7 +115,8 @@ func (f *Field) schema() (*schema, error) {
 		}
 	case "map of strings":
 		s.Type, s.AdditionalProperties = "object", f.scalar(&schema{})
-		s.PropertyNames = &schema{Pattern: portable(sysctlKeySyntax), MaxLength: sysctlKeySyntax.maxLength}
+		form := keyForms[f.Path]
+		s.PropertyNames = &schema{Pattern: portable(form), MaxLength: form.maxLength}
 	case "boolean":
 		s.Type = "boolean"
 		s.Default = f.Default == "true"

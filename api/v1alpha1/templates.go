@@ -49,6 +49,11 @@ func (f File) Render(values Values, buildContext fs.FS) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return render(text, values)
+}
+
+// render returns the text of a template.
+func render(text string, values Values) (string, error) {
 	parsed, bad := parseTemplate(text)
 	if bad != nil {
 		return "", bad

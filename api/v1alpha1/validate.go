@@ -81,6 +81,7 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 	c.certificates(spec.CACertificates, buildContext)
 	c.users(spec.Users)
 	c.disk(spec.Disk)
+	c.vsphere(spec.VSphere, img)
 	for at, input := range c.unique("spec.allowUnverified", spec.AllowUnverified) {
 		c.matches(at, input, inputSyntax)
 	}

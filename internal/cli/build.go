@@ -12,13 +12,14 @@ import (
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/format/ova"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/pipeline"
 )
 
-// open starts a pipeline on this machine.
-func open(ctx context.Context, progress progressFlag, s streams) (*pipeline.Pipeline, error) {
+// open starts a pipeline on this machine; signing is nil for what makes no OVA.
+func open(ctx context.Context, progress progressFlag, signing *signingFlags, s streams) (*pipeline.Pipeline, error) {
 	show, err := progress.show(s.err)
 	if err != nil {
 		return nil, err
@@ -27,14 +28,21 @@ func open(ctx context.Context, progress progressFlag, s streams) (*pipeline.Pipe
 	if err != nil {
 		return nil, err
 	}
+	var signer *ova.Signer
+	if signing != nil {
+		if signer, err = signing.or(settings.OVASigning).signer(); err != nil {
+			return nil, err
+		}
+	}
 	return pipeline.Open(ctx, pipeline.Options{
-		Settings: settings, Progress: show, Log: progress.log(s.err), Version: programVersion(),
+		Settings: settings, Progress: show, Log: progress.log(s.err), OVASigner: signer, Version: programVersion(),
 	})
 }
 
 func buildCommand(s streams) *cobra.Command {
 	var flags specFlags
 	var progress progressFlag
+	var signing signingFlags
 	var output string
 	var locked bool
 	c := &cobra.Command{
@@ -57,7 +65,7 @@ The output folder receives NAME-INFRASTRUCTURE.FORMAT and the lock it was built 
 			if err != nil {
 				return err
 			}
-			p, err := open(c.Context(), progress, s)
+			p, err := open(c.Context(), progress, &signing, s)
 			if err != nil {
 				return err
 			}
@@ -80,6 +88,7 @@ The output folder receives NAME-INFRASTRUCTURE.FORMAT and the lock it was built 
 	}
 	flags.register(c)
 	progress.register(c)
+	signing.register(c)
 	c.Flags().StringVarP(&output, "output", "o", "out", "the `DIR` that receives the image files and the lock")
 	c.Flags().BoolVar(&locked, "locked", false, "fail if there is no lock that fits the NodeImage")
 	return c
@@ -159,7 +168,7 @@ and write the list, NAME.lock.yaml, beside the NodeImage.`,
 			if output == "" {
 				output = spec.dir
 			}
-			p, err := open(c.Context(), progress, s)
+			p, err := open(c.Context(), progress, nil, s)
 			if err != nil {
 				return err
 			}

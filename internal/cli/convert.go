@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,11 +31,12 @@ var vhdKinds = map[string]func(out *format.Output, diskSize int64) (format.Write
 
 // conversion is what the flags of convert say.
 type conversion struct {
-	to                            []string
-	from, output, name            string
-	compression, vhdKind          string
-	ovaFile, keyFile, certificate string
-	workers                       int
+	to                   []string
+	from, output, name   string
+	compression, vhdKind string
+	ovaFile              string
+	signing              signingFlags
+	workers              int
 }
 
 func convertCommand(s streams) *cobra.Command {
@@ -59,8 +59,7 @@ of them are whole; what had the name before is replaced.`,
 	f.StringVar(&o.compression, "qcow2-compression", "zstd", "`zstd|zlib|none`: zlib for QEMU before 5.1")
 	f.StringVar(&o.vhdKind, "vhd", "fixed", "`fixed|dynamic`: Azure wants fixed")
 	f.StringVar(&o.ovaFile, "ova", "", "YAML file with the OVA's settings (docs/formats.md lists them)")
-	f.StringVar(&o.keyFile, "ova-sign-key", "", "RSA key (PEM) to sign the OVA's manifest with")
-	f.StringVar(&o.certificate, "ova-sign-certificate", "", "the key's certificate (PEM)")
+	o.signing.register(c)
 	f.IntVar(&o.workers, "workers", 0, "goroutines that compress (default: one for each core)")
 	return c
 }
@@ -148,20 +147,7 @@ func (o conversion) ovaOptions() (ova.Options, error) {
 			return options, fmt.Errorf("--ova %s: %w", o.ovaFile, err)
 		}
 	}
-	if (o.keyFile == "") != (o.certificate == "") {
-		return options, errors.New("--ova-sign-key and --ova-sign-certificate go together")
-	}
-	if o.keyFile == "" {
-		return options, nil
-	}
-	key, err := os.ReadFile(o.keyFile)
-	if err != nil {
-		return options, fmt.Errorf("--ova-sign-key: %w", err)
-	}
-	certificate, err := os.ReadFile(o.certificate)
-	if err != nil {
-		return options, fmt.Errorf("--ova-sign-certificate: %w", err)
-	}
-	options.Signer, err = ova.NewSigner(key, certificate)
+	var err error
+	options.Signer, err = o.signing.signer()
 	return options, err
 }

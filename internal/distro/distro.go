@@ -10,6 +10,7 @@ package distro
 type Release struct {
 	Family       string // debian
 	Distro       string // debian
+	Title        string // Debian
 	Version      string // 12
 	Codename     string // bookworm
 	Architecture string // amd64
@@ -48,7 +49,8 @@ type Release struct {
 	// Unpacker are the packages that it takes to run xz.
 	Unpacker []string
 
-	Boot Boot
+	Boot  Boot
+	Guest Guest
 	// Ext4Features are all features of the root file system, in mke2fs's names:
 	// what the release's own GRUB, kernel and e2fsck understand.
 	Ext4Features []string
@@ -98,6 +100,15 @@ type Boot struct {
 	Vendor string
 	// Shim, GRUB and MokManager are the signed EFI binaries.
 	Shim, GRUB, MokManager string
+}
+
+// Guest is what VMware's products call the release.
+type Guest struct {
+	// VMware is the newest name for the distribution in the API of vSphere 7.0:
+	// a vSphere that does not know a name refuses the virtual machine.
+	VMware string
+	// CIM is the number of the distribution in CIM_OperatingSystem.OSType.
+	CIM int
 }
 
 // Family is one way of making releases: one package format and its tools.

@@ -37,8 +37,19 @@ type Settings struct {
 	// Network are the variables ("HTTPS_PROXY=...") that say how this machine
 	// reaches the network, for programs that nodesmith runs.
 	Network []string
+	// OVASigning names the files to sign OVAs with; empty for none.
+	OVASigning OVASigning
 	// Now is when the command started.
 	Now time.Time
+}
+
+// OVASigning are the paths of two PEM files. They are never part of a spec: a key
+// is the machine's or the user's own.
+type OVASigning struct {
+	// Key is an RSA key.
+	Key string `json:"key,omitempty"`
+	// Certificate is the key's, with those of its issuers behind it.
+	Certificate string `json:"certificate,omitempty"`
 }
 
 // file is the user's configuration file.
@@ -47,6 +58,8 @@ type file struct {
 	Mirrors map[string][]string `json:"mirrors,omitempty"`
 	// GoProxy stands in for the environment's GOPROXY.
 	GoProxy string `json:"goProxy,omitempty"`
+	// OVASigning names the key and the certificate that OVAs are signed with.
+	OVASigning OVASigning `json:"ovaSigning,omitzero"`
 }
 
 // Read returns the machine's settings: $XDG_CONFIG_HOME/nodesmith/config.yaml
@@ -74,6 +87,7 @@ func Read(ctx context.Context) (Settings, error) {
 	if configured.GoProxy != "" {
 		settings.GoProxy = configured.GoProxy
 	}
+	settings.OVASigning = configured.OVASigning
 	settings.Mirrors = aptMirrors("/etc/apt")
 	for archive, mirrors := range configured.Mirrors {
 		settings.Mirrors[strings.TrimSuffix(archive, "/")] = mirrors
@@ -103,7 +117,7 @@ func readFile() (file, error) {
 		err = yaml.UnmarshalStrict(data, &configured)
 	}
 	if err != nil {
-		return configured, fault.New(fault.BadSpec, "its fields are mirrors and goProxy", "configuration %s: %w", path, err)
+		return configured, fault.New(fault.BadSpec, "its fields are mirrors, goProxy and ovaSigning", "configuration %s: %w", path, err)
 	}
 	return configured, nil
 }

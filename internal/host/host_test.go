@@ -132,7 +132,7 @@ func TestTheConfigurationComesBeforeTheMachines(t *testing.T) {
 		}
 	})
 	t.Run("with one", func(t *testing.T) {
-		home(t, "goProxy: http://config.example.org\nmirrors:\n  "+debianArchive+"/:\n  - http://m.example.org/debian\n  http://other.example.org/x: [http://m.example.org/x]\n")
+		home(t, "goProxy: http://config.example.org\novaSigning: {key: /k, certificate: /c}\nmirrors:\n  "+debianArchive+"/:\n  - http://m.example.org/debian\n  http://other.example.org/x: [http://m.example.org/x]\n")
 		t.Setenv("GOPROXY", "http://env.example.org")
 		settings, err := Read(t.Context())
 		if err != nil {
@@ -143,6 +143,9 @@ func TestTheConfigurationComesBeforeTheMachines(t *testing.T) {
 		want["http://other.example.org/x"] = []string{"http://m.example.org/x"}
 		if settings.GoProxy != "http://config.example.org" || !reflect.DeepEqual(settings.Mirrors, want) {
 			t.Errorf("proxy %q and mirrors %v, want the configuration's", settings.GoProxy, settings.Mirrors)
+		}
+		if want := (OVASigning{Key: "/k", Certificate: "/c"}); settings.OVASigning != want {
+			t.Errorf("OVA signing %+v, want %+v", settings.OVASigning, want)
 		}
 	})
 }

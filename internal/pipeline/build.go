@@ -57,6 +57,7 @@ func LockName(image *v1alpha1.NodeImage) string { return image.Metadata.Name + "
 // infrastructureDisk is the graph of one disk.
 type infrastructureDisk struct {
 	infrastructure infra.Infrastructure
+	node           nodeInputs
 	state          llb.State
 }
 
@@ -114,7 +115,7 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		if err != nil {
 			return nil, err
 		}
-		disks = append(disks, infrastructureDisk{infrastructure, state})
+		disks = append(disks, infrastructureDisk{infrastructure, node, state})
 	}
 	return disks, nil
 }

@@ -2,9 +2,7 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,12 +54,14 @@ func (p *Pipeline) files(ctx context.Context, image *v1alpha1.NodeImage, d infra
 		file := imageFile{format: f, path: filepath.Join(dir, stem+f.Suffix), new: f.New}
 		options := ""
 		if f.Name == ova.Format.Name {
-			settings := ova.Options{Name: stem}
-			text, err := json.Marshal(settings)
+			settings, err := d.node.machine(p.options.OVASigner)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", file.path, err)
+				return nil, err
 			}
-			file.new, options = settings.New, string(text)
+			if options, err = identity(settings); err != nil {
+				return nil, err
+			}
+			file.new = settings.New
 		}
 		file.origin = graph.as(f, options)
 		files = append(files, file)

@@ -13,6 +13,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/bundle"
 	"nodesmith.dev/nodesmith/internal/engine"
 	"nodesmith.dev/nodesmith/internal/fetch"
+	"nodesmith.dev/nodesmith/internal/format/ova"
 	"nodesmith.dev/nodesmith/internal/goproxy"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/source/gomodules"
@@ -26,6 +27,8 @@ type Options struct {
 	// Log takes a line for each thing that takes a while outside the engine;
 	// nil for none.
 	Log func(format string, args ...any)
+	// OVASigner signs the manifests of OVAs; nil for none.
+	OVASigner *ova.Signer
 	// Version is nodesmith's own, for the image's release file.
 	Version string
 }

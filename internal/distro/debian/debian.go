@@ -38,7 +38,7 @@ func (Family) Releases() []distro.Release {
 
 func release(version, codename string) distro.Release {
 	r := distro.Release{
-		Family: "debian", Distro: "debian", Version: version, Codename: codename, Architecture: "amd64",
+		Family: "debian", Distro: "debian", Title: "Debian", Version: version, Codename: codename, Architecture: "amd64",
 		Archives: []distro.Archive{
 			{URL: "http://deb.debian.org/debian", Suite: codename, Components: []string{"main"}},
 			{URL: "http://deb.debian.org/debian", Suite: codename + "-updates", Components: []string{"main"}},
@@ -62,6 +62,7 @@ func release(version, codename string) distro.Release {
 			GRUB:       "/usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
 			MokManager: "/usr/lib/shim/mmx64.efi.signed",
 		},
+		Guest:        distro.Guest{VMware: "debian11_64Guest", CIM: 96},
 		Ext4Features: ext4Features,
 		SourcesPath:  "/etc/apt/sources.list.d/debian.sources",
 	}

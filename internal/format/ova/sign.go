@@ -49,6 +49,14 @@ func NewSigner(keyPEM, certificatePEM []byte) (*Signer, error) {
 	return s, nil
 }
 
+// Identity follows the key: packages signed by different keys differ.
+func (s *Signer) Identity() string {
+	if s == nil {
+		return ""
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(s.certificates))
+}
+
 func parseKey(der []byte) (*rsa.PrivateKey, error) {
 	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
 		return key, nil
