@@ -153,9 +153,9 @@ func TestOneTargetThatFailsKeepsAllFromAppearing(t *testing.T) {
 	dir := t.TempDir()
 	targets := allTargets(t, dir)
 	last := &targets[len(targets)-1]
-	make := last.New
+	newWriter := last.New
 	last.New = func(out *format.Output, size int64) (format.Writer, error) {
-		w, err := make(out, size)
+		w, err := newWriter(out, size)
 		return failing{w}, err
 	}
 	if _, err := (format.Converter{}).Convert(t.Context(), noise(mib), targets); !errors.Is(err, errFailing) {

@@ -1,9 +1,11 @@
 // Package deflate is the codec that streamOptimized VMDK and Compute Engine's
-// disk.raw share, so that one conversion compresses each block once for both.
+// disk.raw share, so that one conversion compresses each block once for both, and
+// the encoder that it has in common with qcow2's.
 package deflate
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/klauspost/compress/zlib"
 
@@ -25,17 +27,29 @@ func (Codec) ID() string { return fmt.Sprintf("zlib-%d", Level) }
 
 // NewEncoder returns an encoder for one goroutine.
 func (Codec) NewEncoder() (format.Encoder, error) {
-	e := &encoder{}
-	var err error
-	if e.writer, err = zlib.NewWriterLevel(&e.sink, Level); err != nil {
-		return nil, fmt.Errorf("make a zlib encoder: %w", err)
-	}
-	return e, nil
+	return NewEncoder(func(w io.Writer) (Writer, error) { return zlib.NewWriterLevel(w, Level) })
 }
 
-type encoder struct {
-	writer *zlib.Writer
+// Writer is a compressor that can begin anew.
+type Writer interface {
+	io.WriteCloser
+	Reset(w io.Writer)
+}
+
+// Encoder makes one whole stream of each block.
+type Encoder struct {
+	writer Writer
 	sink   sink
+}
+
+// NewEncoder returns an encoder with the compressor that open makes.
+func NewEncoder(open func(io.Writer) (Writer, error)) (*Encoder, error) {
+	e := &Encoder{}
+	var err error
+	if e.writer, err = open(&e.sink); err != nil {
+		return nil, fmt.Errorf("make a deflate encoder: %w", err)
+	}
+	return e, nil
 }
 
 // sink collects what a compressor writes.
@@ -46,7 +60,8 @@ func (s *sink) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (e *encoder) Encode(dst, block []byte) ([]byte, error) {
+// Encode appends the stream to dst.
+func (e *Encoder) Encode(dst, block []byte) ([]byte, error) {
 	e.sink = dst
 	e.writer.Reset(&e.sink)
 	if _, err := e.writer.Write(block); err != nil {

@@ -35,7 +35,8 @@ func joinable(zlibStream, scratch []byte) (body, tail []byte, err error) {
 	if mark < 0 || body[mark/8]&(1<<(mark%8)) == 0 || (mark+blockBits+7)/8 != len(body) {
 		return nil, nil, fmt.Errorf("a zlib stream that ends with %x, not with an empty block with fixed codes", body[max(0, last-1):])
 	}
-	tail = append(scratch[:0], body[mark/8:]...)
+	tail = scratch[:0]
+	tail = append(tail, body[mark/8:]...)
 	body = body[:mark/8]
 	tail[0] &^= 1 << (mark % 8)
 	if len(tail)*8 < mark%8+blockBits+storedBits {

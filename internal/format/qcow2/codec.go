@@ -2,11 +2,13 @@ package qcow2
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 
 	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/deflate"
 )
 
 // zlibWindow is the window in bytes that QEMU inflates with (inflateInit2 with
@@ -46,38 +48,16 @@ type zlibCodec struct{}
 func (zlibCodec) ID() string { return "qcow2-deflate-window-4096" }
 
 func (zlibCodec) NewEncoder() (format.Encoder, error) {
-	encoder := &zlibEncoder{}
-	var err error
-	if encoder.writer, err = flate.NewWriterWindow(&encoder.sink, zlibWindow); err != nil {
-		return nil, fmt.Errorf("make a deflate encoder: %w", err)
-	}
-	return encoder, nil
+	encoder, err := deflate.NewEncoder(func(w io.Writer) (deflate.Writer, error) { return flate.NewWriterWindow(w, zlibWindow) })
+	return zlibEncoder{encoder}, err
 }
 
-type zlibEncoder struct {
-	writer *flate.Writer
-	sink   sink
-}
+type zlibEncoder struct{ *deflate.Encoder }
 
-// sink collects what a compressor writes.
-type sink []byte
-
-func (s *sink) Write(p []byte) (int, error) {
-	*s = append(*s, p...)
-	return len(p), nil
-}
-
-func (e *zlibEncoder) Encode(dst, block []byte) ([]byte, error) {
-	e.sink = dst
-	e.writer.Reset(&e.sink)
-	if _, err := e.writer.Write(block); err != nil {
+func (e zlibEncoder) Encode(dst, block []byte) ([]byte, error) {
+	encoded, err := e.Encoder.Encode(dst, block)
+	if err != nil || len(encoded)-len(dst) >= len(block) {
 		return dst, err
 	}
-	if err := e.writer.Close(); err != nil {
-		return dst, err
-	}
-	if len(e.sink)-len(dst) >= len(block) {
-		return dst, nil
-	}
-	return e.sink, nil
+	return encoded, nil
 }

@@ -80,37 +80,8 @@ func TestMoreThanOneRefcountBlockIsCounted(t *testing.T) {
 	}
 }
 
-func images(t testing.TB) map[string][]byte {
-	t.Helper()
-	found, err := filepath.Glob("testdata/*.qcow2")
-	if err != nil || len(found) == 0 {
-		t.Fatal("no images in testdata", err)
-	}
-	all := map[string][]byte{}
-	for _, path := range found {
-		if all[path], err = os.ReadFile(path); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return all
-}
-
 func TestReadsWhatQEMUWrote(t *testing.T) {
-	content, err := os.ReadFile("testdata/disk.raw")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := formattest.NewDisk(int64(len(content)))
-	want.Put(0, content)
-	for path, image := range images(t) {
-		t.Run(filepath.Base(path), func(t *testing.T) {
-			got, err := qcow2.Open(bytes.NewReader(image), int64(len(image)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			formattest.Equal(t, got, want)
-		})
-	}
+	formattest.ReadsStored(t, qcow2.Format, "testdata/*.qcow2")
 }
 
 // hostile makes an image of a disk of size bytes whose L1 table names one L2
@@ -195,7 +166,7 @@ func TestHostileImagesAreRefused(t *testing.T) {
 
 func FuzzOpen(f *testing.F) {
 	var seeds [][]byte // small ones: the fuzzer takes a minute to shorten a large one
-	for _, image := range images(f) {
+	for _, image := range formattest.Stored(f, "testdata/*.qcow2") {
 		seeds = append(seeds, image)
 	}
 	formattest.Fuzz(f, qcow2.Format, seeds...)

@@ -80,7 +80,7 @@ func (d *Disk) NextData(offset int64) (format.Extent, error) {
 		return format.Extent{}, io.EOF
 	}
 	if err != nil {
-		return rest, nil // a pipe, a device, a file system without holes: all may be data
+		return rest, nil //nolint:nilerr // a pipe, a device, a file system without holes: all may be data
 	}
 	end, err := d.file.Seek(start, unix.SEEK_HOLE)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -166,38 +165,7 @@ func TestTheDescriptorSaysWhatTheOptionsSay(t *testing.T) {
 	}
 }
 
-func images(t testing.TB) map[string][]byte {
-	t.Helper()
-	found, err := filepath.Glob("testdata/*.vmdk")
-	if err != nil || len(found) == 0 {
-		t.Fatal("no images in testdata", err)
-	}
-	all := map[string][]byte{}
-	for _, path := range found {
-		if all[path], err = os.ReadFile(path); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return all
-}
-
-func TestReadsWhatQEMUWrote(t *testing.T) {
-	content, err := os.ReadFile("testdata/disk.raw")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := formattest.NewDisk(int64(len(content)))
-	want.Put(0, content)
-	for path, image := range images(t) {
-		t.Run(filepath.Base(path), func(t *testing.T) {
-			got, err := vmdk.Open(bytes.NewReader(image), int64(len(image)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			formattest.Equal(t, got, want)
-		})
-	}
-}
+func TestReadsWhatQEMUWrote(t *testing.T) { formattest.ReadsStored(t, vmdk.Format, "testdata/*.vmdk") }
 
 // sparse is an uncompressed image of a disk of so many sectors whose tables all
 // are one, which names one grain everywhere.
@@ -274,7 +242,7 @@ func TestHostileImagesAreRefused(t *testing.T) {
 
 func FuzzOpen(f *testing.F) {
 	seeds := [][]byte{stream(f), sparse(1 << 20)}
-	for _, image := range images(f) {
+	for _, image := range formattest.Stored(f, "testdata/*.vmdk") {
 		seeds = append(seeds, image)
 	}
 	formattest.Fuzz(f, vmdk.Format, seeds...)
