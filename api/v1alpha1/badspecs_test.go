@@ -6,7 +6,7 @@ type badSpec struct{ name, old, new, want string }
 
 // badSpecs are the shortest spec with old replaced by new, or with new at its
 // end, and everything that is said of it.
-var badSpecs = slices.Concat(badSettings, []badSpec{
+var badSpecs = slices.Concat(badSettings, badSources, []badSpec{
 	{
 		"empty file", shortest, "",
 		"s.yaml: the file is empty; allowed: one NodeImage",

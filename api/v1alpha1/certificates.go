@@ -22,26 +22,33 @@ func (c *checker) certificates(certificates []CACertificate, buildContext fs.FS)
 		if c.matches(at+".name", ca.Name, certificateNameSyntax) {
 			c.repeated(seen, at+".name", ca.Name, ca.Name)
 		}
-		field, found := at+".content", "the content"
-		switch {
-		case ca.Content != "" && ca.Source != "":
-			c.add(FieldError{Field: at, Problem: "has both content and source", Allowed: []string{"exactly one of content, source"}})
+		field, found, ok := c.contentOrSource(at, ca.Content, ca.Source, buildContext)
+		if !ok {
 			continue
-		case ca.Content == "" && ca.Source == "":
-			c.add(FieldError{Field: at, Problem: "has neither content nor source", Allowed: []string{"exactly one of content, source"}})
-			continue
-		case ca.Source != "":
-			before := len(c.errs)
-			c.source(at+".source", ca.Source, buildContext)
-			if len(c.errs) > before || buildContext == nil {
-				continue
-			}
-			field, found = at+".source", quote(ca.Source)
 		}
 		if _, err := ca.Read(buildContext); err != nil { // which repeats nothing of the text: it may be a key
 			c.add(FieldError{Field: field, Found: found, Problem: err.Error(), Allowed: []string{certificateForm}})
 		}
 	}
+}
+
+// contentOrSource checks that exactly one of an object's content and source is
+// there, the latter in the build context. It returns the field that is set and
+// what a message calls its value, and whether there is anything to be read.
+func (c *checker) contentOrSource(at, content, source string, buildContext fs.FS) (field, found string, ok bool) {
+	switch {
+	case content != "" && source != "":
+		c.add(FieldError{Field: at, Problem: "has both content and source", Allowed: []string{"exactly one of content, source"}})
+	case content == "" && source == "":
+		c.add(FieldError{Field: at, Problem: "has neither content nor source", Allowed: []string{"exactly one of content, source"}})
+	case source != "":
+		before := len(c.errs)
+		c.source(at+".source", source, buildContext)
+		return at + ".source", quote(source), len(c.errs) == before && buildContext != nil
+	default:
+		return at + ".content", "the content", true
+	}
+	return "", "", false
 }
 
 // Read returns the certificate, from the build context if it has a source.

@@ -8,19 +8,26 @@ import (
 )
 
 // InputsDigest returns the digest (sha256:HEX) of what decides the lock: the
-// operating system, the Kubernetes version, the architecture, the packages and
-// what may enter unverified. A lock that carries another digest is stale. The
+// operating system, the Kubernetes version, the architecture, the archives and
+// repositories, the packages and what may enter unverified. A lock that carries another digest is stale. The
 // order of lists does not count, nor does a default written out: call it on a
 // NodeImage that Validate returned.
 func (img *NodeImage) InputsDigest() string {
-	data, _ := json.Marshal(struct { // strings only: cannot fail
-		OS              OS         `json:"os"`
-		Kubernetes      Kubernetes `json:"kubernetes"`
-		Architecture    string     `json:"architecture"`
-		Packages        []string   `json:"packages,omitempty"`
-		AllowUnverified []string   `json:"allowUnverified,omitempty"`
+	repositories := slices.Clone(img.Spec.Repositories)
+	for i := range repositories {
+		repositories[i].BuildOnly = false // decides what the node knows, not what it has
+	}
+	data, _ := json.Marshal(struct { // strings and booleans only: cannot fail
+		OS              OS           `json:"os"`
+		Kubernetes      Kubernetes   `json:"kubernetes"`
+		Architecture    string       `json:"architecture"`
+		Archives        []Archive    `json:"archives,omitempty"`
+		Repositories    []Repository `json:"repositories,omitempty"`
+		Packages        []string     `json:"packages,omitempty"`
+		AllowUnverified []string     `json:"allowUnverified,omitempty"`
 	}{
 		img.Spec.OS, img.Spec.Kubernetes, img.Spec.Architecture,
+		img.Spec.Source.OS.Packages.Archives, repositories,
 		slices.Sorted(slices.Values(img.Spec.Packages)),
 		slices.Sorted(slices.Values(img.Spec.AllowUnverified)),
 	})

@@ -64,10 +64,15 @@ type Spec struct {
 	// Formats are written beside the file that each infrastructure imports (a
 	// qcow2 for qemu), in which more tools read its disk.
 	Formats []string `json:"formats,omitempty"`
+	// Source is where the operating system and Kubernetes come from.
+	Source Source `json:"source,omitzero"`
 	// Architecture is that of the machine, as Debian and Go name it.
 	Architecture string `json:"architecture,omitempty"`
-	// Packages are packages of the distribution, beside those that a node needs
-	// anyway. NAME takes the newest version when locking, NAME=VERSION that one.
+	// Repositories are package repositories beside the distribution's own, for
+	// packages. They are verified as strictly, and locked.
+	Repositories []Repository `json:"repositories,omitempty"`
+	// Packages are packages of the distribution or of a repository, beside those
+	// that a node needs anyway. NAME takes the newest version when locking, NAME=VERSION that one.
 	Packages []string `json:"packages,omitempty"`
 	// Files are regular files that the build puts into the image; directories
 	// are made as needed. Each has exactly one of content and source.
@@ -112,8 +117,9 @@ type Spec struct {
 	Disk Disk `json:"disk,omitzero"`
 	// VSphere is the virtual machine that the OVA for vsphere describes.
 	VSphere VSphere `json:"vsphere,omitzero"`
-	// AllowUnverified names inputs, for example Go module paths, that may enter
-	// the image without a verified checksum.
+	// AllowUnverified names inputs that may enter the image although nothing
+	// vouches for them: Go module paths, and URLs of repositories that nobody
+	// signs. The lock pins what they were.
 	AllowUnverified []string `json:"allowUnverified,omitempty"`
 }
 
@@ -221,6 +227,7 @@ func (img *NodeImage) Default() {
 	setDefault(&spec.Disk.Size, defaultDiskSize)
 	setDefault(&spec.TimeZone, defaultTimeZone)
 	spec.VSphere.setDefaults()
+	spec.defaultSources()
 	// The caller may share the lists with another NodeImage.
 	spec.Files = slices.Clone(spec.Files)
 	for i := range spec.Files {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -25,15 +26,16 @@ var known = v1alpha1.Known{
 
 // buildContext is where the tests' files[].source are.
 var buildContext = fstest.MapFS{
-	"motd.txt":          {Data: []byte("hello\n")},
-	"conf/chrony.conf":  {Data: []byte("pool pool.ntp.org\n")},
-	"conf/kubelet.conf": {Data: []byte("\n")},
-	"binary":            {Data: []byte("\x7fELF\x00")},
-	"dos.sh":            {Data: []byte("echo a\r\n")},
-	"motd.tmpl":         {Data: []byte("{{.Image}}\n{{.Imgae}}\n")},
-	"tree/bin/run":      {Data: []byte("#!/bin/sh\n"), Mode: 0o755},
-	"tree/run":          {Data: []byte("bin/run"), Mode: fs.ModeSymlink},
-	"tree/text":         {Data: []byte("text\n"), Mode: 0o600},
+	"motd.txt":           {Data: []byte("hello\n")},
+	"conf/chrony.conf":   {Data: []byte("pool pool.ntp.org\n")},
+	"conf/kubelet.conf":  {Data: []byte("\n")},
+	"binary":             {Data: []byte("\x7fELF\x00")},
+	"dos.sh":             {Data: []byte("echo a\r\n")},
+	"motd.tmpl":          {Data: []byte("{{.Image}}\n{{.Imgae}}\n")},
+	"tree/bin/run":       {Data: []byte("#!/bin/sh\n"), Mode: 0o755},
+	"tree/run":           {Data: []byte("bin/run"), Mode: fs.ModeSymlink},
+	"tree/text":          {Data: []byte("text\n"), Mode: 0o600},
+	"debian-archive.asc": {Data: []byte(stableKey)},
 }
 
 // shortest is a spec that keeps every rule, of seven lines.
@@ -87,9 +89,13 @@ func TestShortestSpecGetsDefaults(t *testing.T) {
 			OS:              v1alpha1.OS{Distro: "debian", Version: "12"},
 			Kubernetes:      v1alpha1.Kubernetes{Version: "v1.34.0"},
 			Infrastructures: []string{"qemu"},
-			Architecture:    "amd64",
-			TimeZone:        "Etc/UTC",
-			Disk:            v1alpha1.Disk{Size: 8 << 30},
+			Source: v1alpha1.Source{
+				OS:         v1alpha1.OSSource{Type: "packages"},
+				Kubernetes: v1alpha1.KubernetesSource{Type: "goModules"},
+			},
+			Architecture: "amd64",
+			TimeZone:     "Etc/UTC",
+			Disk:         v1alpha1.Disk{Size: 8 << 30},
 			VSphere: v1alpha1.VSphere{
 				Name: "{{.Image}}-kube-{{.KubernetesVersion}}", HardwareVersion: 15, Firmware: "efi", CPUs: 2, Memory: 2 << 30, Network: "nic0",
 			},
@@ -252,6 +258,47 @@ func TestAWholeVersionNumberNeedsNoQuotes(t *testing.T) {
 	}
 }
 
+// stableKey is the Debian Stable Release Key (12/bookworm).
+const stableKey = `-----BEGIN PGP PUBLIC KEY BLOCK-----
+
+mDMEY865UxYJKwYBBAHaRw8BAQdAd7Z0srwuhlB6JKFkcf4HU4SSS/xcRfwEQWzr
+crf6AEq0SURlYmlhbiBTdGFibGUgUmVsZWFzZSBLZXkgKDEyL2Jvb2t3b3JtKSA8
+ZGViaWFuLXJlbGVhc2VAbGlzdHMuZGViaWFuLm9yZz6IlgQTFggAPhYhBE1k/sEZ
+wgKQZ9bnkfjSWFuHg9SBBQJjzrlTAhsDBQkPCZwABQsJCAcCBhUKCQgLAgQWAgMB
+Ah4BAheAAAoJEPjSWFuHg9SBSgwBAP9qpeO5z1s5m4D4z3TcqDo1wez6DNya27QW
+WoG/4oBsAQCEN8Z00DXagPHbwrvsY2t9BCsT+PgnSn9biobwX7bDDg==
+=5NZE
+-----END PGP PUBLIC KEY BLOCK-----
+`
+
+// debianKeys is a repository that is signed by Debian's keys.
+const debianKeys = "{name: a, url: 'http://a', suite: b, signedBy: [{source: debian-archive.asc}]}"
+
+// Whether the node keeps a repository decides nothing of what is locked.
+func TestInputsDigestLeavesOutWhatTheNodeKeeps(t *testing.T) {
+	kept := mustRead(t, shortest+"  repositories: ["+debianKeys+"]\n")
+	gone := mustRead(t, shortest+"  repositories: ["+debianKeys+"]\n", "spec.repositories[0].buildOnly=true")
+	if kept.InputsDigest() != gone.InputsDigest() || !gone.Spec.Repositories[0].BuildOnly {
+		t.Errorf("%s, %s", kept.InputsDigest(), gone.InputsDigest())
+	}
+}
+
+func TestRepositoriesAndArchivesGetDefaults(t *testing.T) {
+	img := mustRead(t, shortest+"  allowUnverified: ['http://flat']\n  source: {os: {packages: {archives: [{url: 'http://a', suites: [b]}]}}}\n"+
+		"  repositories: ["+debianKeys+", {name: b, url: 'http://flat', suite: /}]\n")
+	signed, flat := img.Spec.Repositories[0], img.Spec.Repositories[1]
+	for name, got := range map[string][]string{
+		"archive": img.Spec.Source.OS.Packages.Archives[0].Components, "repository": signed.Components,
+	} {
+		if !slices.Equal(got, []string{"main"}) {
+			t.Errorf("%s: components %q", name, got)
+		}
+	}
+	if len(flat.Components) > 0 || !flat.Flat() || !img.Spec.Unsigned(flat) || img.Spec.Unsigned(signed) {
+		t.Errorf("%+v, %+v", signed, flat)
+	}
+}
+
 func TestInputsDigestFollowsWhatDecidesTheLock(t *testing.T) {
 	base := mustRead(t, shortest+"  packages: [htop, curl]\n").InputsDigest()
 	// The digest is in people's lock files: it may change only with intent.
@@ -263,16 +310,19 @@ func TestInputsDigestFollowsWhatDecidesTheLock(t *testing.T) {
 		set   string
 		stale bool
 	}{
-		"other order":         {"  packages: [curl, htop]\n", "", false},
-		"default written out": {"  packages: [htop, curl]\n  architecture: amd64\n", "", false},
-		"name":                {"  packages: [htop, curl]\n", "metadata.name=other", false},
-		"customization":       {"  packages: [htop, curl]\n  files: [{path: /a, content: a}]\n", "", false},
-		"infrastructure":      {"  packages: [htop, curl]\n", "spec.infrastructures[1]=vsphere", false},
-		"Kubernetes version":  {"  packages: [htop, curl]\n", "spec.kubernetes.version=v1.34.1", true},
-		"OS version":          {"  packages: [htop, curl]\n", "spec.os.version=13", true},
-		"package":             {"  packages: [htop]\n", "", true},
-		"package version":     {"  packages: [htop=1-1, curl]\n", "", true},
-		"unverified":          {"  packages: [htop, curl]\n  allowUnverified: [example.com/m]\n", "", true},
+		"other order":          {"  packages: [curl, htop]\n", "", false},
+		"default written out":  {"  packages: [htop, curl]\n  architecture: amd64\n", "", false},
+		"name":                 {"  packages: [htop, curl]\n", "metadata.name=other", false},
+		"customization":        {"  packages: [htop, curl]\n  files: [{path: /a, content: a}]\n", "", false},
+		"infrastructure":       {"  packages: [htop, curl]\n", "spec.infrastructures[1]=vsphere", false},
+		"Kubernetes version":   {"  packages: [htop, curl]\n", "spec.kubernetes.version=v1.34.1", true},
+		"OS version":           {"  packages: [htop, curl]\n", "spec.os.version=13", true},
+		"package":              {"  packages: [htop]\n", "", true},
+		"package version":      {"  packages: [htop=1-1, curl]\n", "", true},
+		"other kind of source": {"  packages: [htop, curl]\n  source: {os: {type: packages}, kubernetes: {type: goModules}}\n", "", false},
+		"archive":              {"  packages: [htop, curl]\n  source: {os: {packages: {archives: [{url: 'http://a', suites: [b]}]}}}\n", "", true},
+		"repository":           {"  packages: [htop, curl]\n  repositories: [" + debianKeys + "]\n", "", true},
+		"unverified":           {"  packages: [htop, curl]\n  allowUnverified: [example.com/m]\n", "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var set []string

@@ -53,7 +53,7 @@ type Field struct {
 
 // sources are the files whose comments describe the fields.
 //
-//go:embed nodeimage.go directories.go scripts.go vsphere.go
+//go:embed nodeimage.go sources.go directories.go scripts.go vsphere.go
 var sources embed.FS
 
 // forms are the forms of strings that Validate checks, by path.
@@ -111,6 +111,18 @@ var forms = map[string]syntax{
 	"spec.vsphere.product.version": lineSyntax,
 	"spec.vsphere.properties":      propertyValueSyntax,
 	"spec.allowUnverified":         inputSyntax,
+
+	"spec.source.os.packages.archives[].url":                archiveURLSyntax,
+	"spec.source.os.packages.archives[].suites":             suiteSyntax,
+	"spec.source.os.packages.archives[].components":         componentSyntax,
+	"spec.source.os.packages.archives[].signedBy[].content": {"a signing key", signingKeyForm, nil, 0},
+	"spec.source.os.packages.archives[].signedBy[].source":  sourceSyntax,
+	"spec.repositories[].name":                              repositoryNameSyntax,
+	"spec.repositories[].url":                               archiveURLSyntax,
+	"spec.repositories[].suite":                             repositorySuiteSyntax,
+	"spec.repositories[].components":                        componentSyntax,
+	"spec.repositories[].signedBy[].content":                {"a signing key", signingKeyForm, nil, 0},
+	"spec.repositories[].signedBy[].source":                 sourceSyntax,
 }
 
 // keyForms are the forms of the keys of maps, by path.
@@ -143,6 +155,7 @@ func (k Known) values() map[string][]string {
 	slices.Sort(versions)
 	return map[string][]string{
 		"apiVersion": {APIVersion}, "kind": {Kind},
+		"spec.source.os.type": osSources, "spec.source.kubernetes.type": kubernetesSources,
 		"spec.os.distro":       slices.Sorted(maps.Keys(k.Distributions)),
 		"spec.os.version":      slices.Compact(versions),
 		"spec.infrastructures": k.Infrastructures, "spec.architecture": k.Architectures, "spec.formats": k.Formats,

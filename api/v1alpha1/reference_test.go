@@ -40,7 +40,7 @@ func TestEveryFieldHasTextTypeAndExample(t *testing.T) {
 			t.Errorf("%s: nothing says what may stand there", f.Path)
 		}
 		// Users know the names in files, not those in Go.
-		if name := regexp.MustCompile(`\b(OS|KernelArguments|SSHAuthorizedKeys|AllowUnverified)\b`).FindString(f.Text); name != "" {
+		if name := regexp.MustCompile(`\b(OS|BuildOnly|SignedBy|KernelArguments|SSHAuthorizedKeys|AllowUnverified)\b`).FindString(f.Text); name != "" {
 			t.Errorf("%s: %s is a name of the program, not of the file: %q", f.Path, name, f.Text)
 		}
 	}
@@ -53,6 +53,7 @@ func TestReferenceHasTheDefaultsThatDefaultSets(t *testing.T) {
 		"spec.vsphere.hardwareVersion": "15", "spec.vsphere.firmware": "efi", "spec.vsphere.cpus": "2",
 		"spec.vsphere.memory": "2Gi", "spec.vsphere.network": "nic0", "spec.systemdUnits[].enable": "false", "spec.systemdUnits[].mask": "false",
 		"spec.files[].owner": "root:root", "spec.users[].shell": "/bin/bash", "spec.users[].sudo": "false",
+		"spec.source.os.type": "packages", "spec.source.kubernetes.type": "goModules", "spec.repositories[].buildOnly": "false",
 		"spec.files[].template": "false", "spec.directories[].mode": "0755", "spec.directories[].owner": "root:root",
 	}
 	for f := range reference(t).All() {

@@ -37,6 +37,31 @@ var (
 		"NAME or NAME=VERSION, such as htop or curl=7.88.1-10+deb12u14",
 		regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+(=([0-9]+:)?[0-9][A-Za-z0-9.+~-]*)?$`), 0,
 	}
+	// RFC 3986 without user information, query and fragment; no space, which
+	// sources.list(5) separates by.
+	archiveURLSyntax = syntax{
+		"the address of a package archive", "http://HOST/PATH or https://HOST/PATH without a slash at its end",
+		regexp.MustCompile(`^https?://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9_~:+%=,-][A-Za-z0-9._~:+%=,-]*)*$`), 1024,
+	}
+	// The path below dists: bookworm, noble-updates.
+	suiteSyntax = syntax{
+		"a suite", "the name of a directory below dists, such as noble-updates",
+		regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~-]*$`), 255,
+	}
+	// Or, of a flat repository, the directory of its indices.
+	repositorySuiteSyntax = syntax{
+		"a suite", "the name of a directory below dists, such as bookworm, or / for a flat repository",
+		regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._+~-]*|(\./|/)?([A-Za-z0-9][A-Za-z0-9._+~-]*/)*)$`), 255,
+	}
+	componentSyntax = syntax{
+		"a component", "a name such as main or universe",
+		regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]*$`), 255,
+	}
+	// What apt reads of sources.list.d (sources.list(5)).
+	repositoryNameSyntax = syntax{
+		"the name of a repository", "letters, digits, _, - and ., such as docker",
+		regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`), 200,
+	}
 	// Absolute and clean, of printable characters: no empty part, "." or "..".
 	pathSyntax = syntax{
 		"the path of a file",

@@ -61,6 +61,8 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 		c.oneOf(at, format, "is not a disk format", known.Formats)
 	}
 	c.oneOf("spec.architecture", spec.Architecture, "is not a supported architecture", known.Architectures)
+	c.sources(spec.Source, buildContext)
+	c.repositories(spec, buildContext)
 	c.packages(spec.Packages)
 	c.files(spec, buildContext)
 	c.directories(spec.Directories, buildContext)

@@ -71,7 +71,7 @@ The output folder receives NAME-INFRASTRUCTURE.FORMAT and the lock it was built 
 			}
 			defer closing(&err, p)
 			if l == nil {
-				if l, err = p.Lock(c.Context(), spec.image); err != nil {
+				if l, err = p.Lock(c.Context(), spec.image, spec.context()); err != nil {
 					return err
 				}
 				// Kept even if the build fails: the next one starts from it.
@@ -173,7 +173,7 @@ and write the list, NAME.lock.yaml, beside the NodeImage.`,
 				return err
 			}
 			defer closing(&err, p)
-			l, err := p.Lock(c.Context(), spec.image)
+			l, err := p.Lock(c.Context(), spec.image, spec.context())
 			if err != nil {
 				return err
 			}

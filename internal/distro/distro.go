@@ -6,6 +6,11 @@
 // distribution's name.
 package distro
 
+import (
+	"path"
+	"strings"
+)
+
 // Release is one version of one distribution for one architecture.
 type Release struct {
 	Family       string // debian
@@ -19,8 +24,12 @@ type Release struct {
 	// them; mirrors are configuration.
 	Archives []Archive
 	// Keyring holds the OpenPGP public keys (ASCII armor, several blocks) that
-	// may sign the archives' InRelease files.
-	Keyring []byte
+	// may sign the archives' InRelease files; the node has them at KeyringPath.
+	Keyring     []byte
+	KeyringPath string
+	// SourcesPath is the node's own list of archives. Its name says its format:
+	// NAME.sources (deb822) or sources.list.
+	SourcesPath string
 
 	// Packages are installed on every node, on top of the essential ones.
 	Packages []string
@@ -30,8 +39,9 @@ type Release struct {
 	// build's own: the programs that steps call, and what container images are
 	// made on top of.
 	Tools, ImageBase []string
-	// Links are made before the first package is unpacked: link -> target.
-	Links map[string]string
+	// Links and Presets are made before the first package is unpacked: link ->
+	// target, and the text of files that packages' scripts go by.
+	Links, Presets map[string]string
 	// First are configured before all other essential packages.
 	First []string
 	// Exclude and Include are dpkg's path filters for what a node can do without.
@@ -54,17 +64,37 @@ type Release struct {
 	// Ext4Features are all features of the root file system, in mke2fs's names:
 	// what the release's own GRUB, kernel and e2fsck understand.
 	Ext4Features []string
-	// Sources is the content of the node's own package sources file, at
-	// SourcesPath.
-	SourcesPath string
-	Sources     []byte
+	// KernelArguments are what Kubernetes needs of this release's kernel.
+	KernelArguments []string
+	// TimeDaemon names how the node's time daemon is told its servers: see
+	// node.TimeServers.
+	TimeDaemon string
 }
 
 // Archive is one suite of a package archive.
 type Archive struct {
-	URL        string // http://deb.debian.org/debian
-	Suite      string // bookworm
+	URL string // http://deb.debian.org/debian
+	// Suite is that of dists/SUITE (bookworm), or the path of a flat repository,
+	// which ends in / and has no components.
+	Suite      string
 	Components []string
+	// Keyring is what may sign this archive in place of the release's keyring
+	// (ASCII armor, one block); nil for that.
+	Keyring []byte
+	// Unsigned archives have no signature to check: somebody has allowed it.
+	Unsigned bool
+}
+
+// Flat says whether the archive has neither dists nor components
+// (https://wiki.debian.org/DebianRepository/Format#Flat_Repository_Format).
+func (a Archive) Flat() bool { return strings.HasSuffix(a.Suite, "/") }
+
+// Dir is where the archive's Release file lies below its URL: "" is there.
+func (a Archive) Dir() string {
+	if a.Flat() {
+		return strings.TrimPrefix(path.Clean("/"+a.Suite), "/")
+	}
+	return "dists/" + a.Suite
 }
 
 // Software is something that an infrastructure needs on its nodes, whatever the
@@ -93,13 +123,15 @@ func SoftwareNames() []Software {
 	}
 }
 
-// Boot says where the release keeps its signed boot chain, relative to the
-// root of its tree.
+// Boot says where the release keeps its signed boot chain and its kernel,
+// relative to the root of its tree.
 type Boot struct {
 	// Vendor is the directory under /EFI that the signed GRUB has built in.
 	Vendor string
 	// Shim, GRUB and MokManager are the signed EFI binaries.
 	Shim, GRUB, MokManager string
+	// Kernel and Initrd are the links that follow the newest kernel.
+	Kernel, Initrd string
 }
 
 // Guest is what VMware's products call the release.

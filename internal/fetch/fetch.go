@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,7 +112,7 @@ func (c *Cache) Get(ctx context.Context, url string, limit int64) ([]byte, error
 		defer body.Close()
 		data, err = io.ReadAll(io.LimitReader(body, limit+1))
 		if err == nil && int64(len(data)) > limit {
-			return backoff.Permanent(fault.New(fault.Unverifiable, "", "%s: larger than %d bytes", url, limit))
+			return backoff.Permanent(fault.New(fault.Unverifiable, "", "%s: larger than %d bytes", redacted(url), limit))
 		}
 		return err
 	})
@@ -176,14 +177,23 @@ func (c *Cache) open(ctx context.Context, url string) (io.ReadCloser, error) {
 	if response.StatusCode != http.StatusOK {
 		response.Body.Close()
 		cancel(nil)
-		err := fmt.Errorf("%s: %s", url, response.Status)
+		err := fmt.Errorf("%s: %s", redacted(url), response.Status)
 		if permanent(response.StatusCode) {
 			return nil, backoff.Permanent(err)
 		}
 		return nil, err
 	}
-	stalled := time.AfterFunc(stallTimeout, func() { cancel(fmt.Errorf("%s: no data for %s", url, stallTimeout)) })
+	stalled := time.AfterFunc(stallTimeout, func() { cancel(fmt.Errorf("%s: no data for %s", redacted(url), stallTimeout)) })
 	return &body{ReadCloser: response.Body, ctx: ctx, cancel: cancel, stalled: stalled}, nil
+}
+
+// redacted returns an address without the password that a mirror's may have.
+func redacted(address string) string {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return "a mirror whose address can't be read"
+	}
+	return parsed.Redacted()
 }
 
 // permanent says whether asking again is useless: the server understood and
@@ -231,11 +241,11 @@ func (c *Cache) download(ctx context.Context, url string, file File, path string
 	hash := sha256.New()
 	n, err := io.Copy(io.MultiWriter(pending, hash), io.LimitReader(body, file.Size+1))
 	if err != nil {
-		return fmt.Errorf("%s: after %d of %d bytes: %w", url, n, file.Size, err)
+		return fmt.Errorf("%s: after %d of %d bytes: %w", redacted(url), n, file.Size, err)
 	}
 	if got := hex.EncodeToString(hash.Sum(nil)); got != file.SHA256 {
 		return fault.New(fault.Unverifiable, "the mirror is broken, out of date or hostile: use another, or lock again",
-			"%s: SHA-256 is %s (%d bytes), the lock says %s (%d bytes)", url, got, n, file.SHA256, file.Size)
+			"%s: SHA-256 is %s (%d bytes), the lock says %s (%d bytes)", redacted(url), got, n, file.SHA256, file.Size)
 	}
 	return pending.CloseAtomicallyReplace()
 }

@@ -149,39 +149,60 @@ func (s *Settings) readGo(ctx context.Context) error {
 	return nil
 }
 
-// The archives that a Debian machine's own sources are mirrors of.
+// The archives of distributions, as their publishers name them.
 const (
 	debianArchive   = "http://deb.debian.org/debian"
 	securityArchive = "http://deb.debian.org/debian-security"
+	ubuntuArchive   = "http://archive.ubuntu.com/ubuntu"
+	ubuntuSecurity  = "http://security.ubuntu.com/ubuntu"
 )
+
+// archives are those that a machine's own sources may be mirrors of. Others keep
+// their packages under /debian or /ubuntu, too: they have their own components
+// or their own key.
+var archives = []struct {
+	url string
+	// path ends a mirror's address, component is one that it has, and keyring is
+	// in the name of its keys, where the source names them.
+	path, component, keyring string
+	security                 bool // has the suites that end in -security
+}{
+	{securityArchive, "/debian-security", "main", "debian-archive", true},
+	{debianArchive, "/debian", "main", "debian-archive", false},
+	{ubuntuSecurity, "/ubuntu", "universe", "ubuntu-archive", true},
+	{ubuntuArchive, "/ubuntu", "universe", "ubuntu-archive", false},
+}
 
 // source is one entry of apt's sources.
 type source struct{ uri, suites, components, signedBy string }
 
-// archive returns which archive of Debian's the source is a mirror of, or "".
-// Others keep their packages for Debian under /debian, too: they have their own
-// components or their own key.
-func (s source) archive() string {
-	if !strings.HasPrefix(s.uri, "http") || !slices.Contains(strings.Fields(s.components), "main") ||
-		s.signedBy != "" && !strings.Contains(s.signedBy, "debian-archive") {
-		return ""
+// archives returns which archives the source is a mirror of.
+func (s source) archives() []string {
+	if !strings.HasPrefix(s.uri, "http") {
+		return nil
 	}
-	switch uri := strings.TrimSuffix(s.uri, "/"); {
-	case strings.HasSuffix(uri, "/debian-security"):
-		return securityArchive
-	case strings.HasSuffix(uri, "/debian") && !strings.Contains(s.suites, "-security"):
-		return debianArchive
+	var all []string
+	for _, a := range archives {
+		has := func(suite string) bool { return strings.HasSuffix(suite, "-security") == a.security }
+		if strings.HasSuffix(strings.TrimSuffix(s.uri, "/"), a.path) &&
+			slices.Contains(strings.Fields(s.components), a.component) &&
+			(s.signedBy == "" || strings.Contains(s.signedBy, a.keyring)) &&
+			slices.ContainsFunc(strings.Fields(s.suites), has) {
+			all = append(all, a.url)
+		}
 	}
-	return ""
+	return all
 }
 
-// aptMirrors maps Debian's archives to what the machine's own apt uses for
+// aptMirrors maps archives of distributions to what the machine's own apt uses for
 // them, as configured in etc. Whatever it serves, signatures decide.
 func aptMirrors(etc string) map[string][]string {
 	mirrors := map[string][]string{}
 	add := func(s source) {
-		if archive := s.archive(); archive != "" && len(mirrors[archive]) == 0 {
-			mirrors[archive] = []string{strings.TrimSuffix(s.uri, "/")}
+		for _, archive := range s.archives() {
+			if len(mirrors[archive]) == 0 {
+				mirrors[archive] = []string{strings.TrimSuffix(s.uri, "/")}
+			}
 		}
 	}
 	lists, _ := filepath.Glob(filepath.Join(etc, "sources.list.d", "*.list"))

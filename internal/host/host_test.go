@@ -66,9 +66,14 @@ func TestAptMirrors(t *testing.T) {
 		"a disc":                           {list("deb cdrom:[Debian GNU/Linux 12 _Bookworm_]/debian bookworm main\n"), none},
 		"a directory":                      {list("deb file:/srv/debian bookworm main\n"), none},
 		"security under /debian":           {list("deb http://a.example.org/debian bookworm-security main\n"), none},
-		"Ubuntu":                           {list("deb http://archive.ubuntu.com/ubuntu noble main universe\n"), none},
-		"a line cut short":                 {list("deb\ndeb [arch=amd64\ndeb http://a.example.org/debian\ndeb http://a.example.org/debian bookworm\n"), none},
-		"a flat archive":                   {list("deb http://a.example.org/debian ./\n"), none},
+		"Ubuntu, all suites on a mirror": {
+			sources("Types: deb\nURIs: http://m.example.org/ubuntu/\nSuites: noble noble-updates noble-security\nComponents: main universe\nSigned-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg\n"),
+			map[string][]string{ubuntuArchive: {"http://m.example.org/ubuntu"}, ubuntuSecurity: {"http://m.example.org/ubuntu"}},
+		},
+		"Ubuntu of one's own archive alone": {list("deb http://m.example.org/ubuntu noble main universe\n"), map[string][]string{ubuntuArchive: {"http://m.example.org/ubuntu"}}},
+		"a PPA":                             {list("deb https://ppa.example.org/team/ppa/ubuntu noble main\n"), none},
+		"a line cut short":                  {list("deb\ndeb [arch=amd64\ndeb http://a.example.org/debian\ndeb http://a.example.org/debian bookworm\n"), none},
+		"a flat archive":                    {list("deb http://a.example.org/debian ./\n"), none},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -57,7 +57,7 @@ type Archive struct {
 	// Release is the SHA-256 (hex) of the InRelease file whose signature was checked.
 	Release string    `json:"release"`
 	Date    time.Time `json:"date"`
-	// SignedBy is the fingerprint of the key that signed it.
+	// SignedBy is the fingerprint of the key that signed it; none if allowUnverified.
 	SignedBy string `json:"signedBy"`
 }
 

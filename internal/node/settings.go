@@ -17,29 +17,36 @@ type timeSource struct {
 	// servers is a file that the daemon reads besides, with a line for each
 	// server as in entry.
 	servers, entry string
+	// layer is that of the assets that make the daemon read servers, where it
+	// does not by itself.
+	layer string
 }
 
-// timeSources holds each distribution family's time daemon: chrony.conf(5) has
-// the directives pool, server and peer; "sourcedir /etc/chrony/sources.d" reads
+// timeSources holds the time daemons of distributions: chrony.conf(5) has the
+// directives pool, server and peer; "sourcedir /etc/chrony/sources.d" reads
 // *.sources.
 var timeSources = map[string]timeSource{
-	"debian": {
+	"chrony": {
 		config: "/etc/chrony/chrony.conf", own: `^\s*(pool|server|peer)\s`,
 		servers: "/etc/chrony/sources.d/nodesmith.sources", entry: "server %s iburst\n",
 	},
+	"chrony 3": {
+		config: "/etc/chrony/chrony.conf", own: `^\s*(pool|server|peer)\s`,
+		servers: "/etc/chrony/sources.d/nodesmith.sources", entry: "server %s iburst\n", layer: "chrony-3",
+	},
 }
 
-// TimeServers returns the configuration of a node of that family that takes
+// TimeServers returns the configuration of a node with that daemon that takes
 // the time from these servers alone; an empty one for none, which leaves the
 // distribution's servers.
-func TimeServers(family string, servers []string) (Config, error) {
+func TimeServers(daemon string, servers []string) (Config, error) {
 	if len(servers) == 0 {
 		return Config{}, nil
 	}
-	source, ok := timeSources[family]
+	source, ok := timeSources[daemon]
 	if !ok {
-		return Config{}, fault.New(fault.BadSpec, "", "no time daemon is known for distribution family %q; there are: %s",
-			family, strings.Join(slices.Sorted(maps.Keys(timeSources)), ", "))
+		return Config{}, fault.New(fault.BadSpec, "", "no time daemon %q is known; there are: %s",
+			daemon, strings.Join(slices.Sorted(maps.Keys(timeSources)), ", "))
 	}
 	var lines strings.Builder
 	for _, server := range servers {
@@ -48,10 +55,15 @@ func TimeServers(family string, servers []string) (Config, error) {
 		}
 		fmt.Fprintf(&lines, source.entry, server)
 	}
-	return Config{
+	c := Config{
 		Cuts:  []Cut{{Path: source.config, Lines: source.own}},
 		Files: []File{{Path: source.servers, Content: lines.String()}},
-	}, nil
+	}
+	if source.layer == "" {
+		return c, nil
+	}
+	files, err := layerFiles(source.layer, Params{})
+	return c.With(Config{Files: files}), err
 }
 
 // trusts holds each distribution family's store of CA certificates; Debian's is

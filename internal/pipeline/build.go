@@ -17,6 +17,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/infra"
 	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/source/packages"
 )
 
 // Build makes the image's files for each infrastructure from a lock and puts
@@ -64,10 +65,11 @@ type infrastructureDisk struct {
 // disks composes the whole graph: what infrastructures share is the same state
 // in each of their disks.
 func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock.Lock, buildContext fs.FS) ([]infrastructureDisk, error) {
-	toolsRelease, release, err := releases(image)
+	from, err := sourcesOf(image, buildContext)
 	if err != nil {
 		return nil, err
 	}
+	toolsRelease, release := from.tools, from.target
 	tools, err := p.builder.Tools(ctx, toolsRelease, l)
 	if err != nil {
 		return nil, err
@@ -102,7 +104,7 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 			return nil, err
 		}
 		node := nodeInputs{
-			image: image, lock: l, digest: digest, release: release, infrastructure: infrastructure,
+			image: image, lock: l, digest: digest, release: release, repositories: from.kept, infrastructure: infrastructure,
 			identifiers: disk.IdentifiersFrom(digest + "/" + name), version: p.options.Version,
 		}
 		root, err := p.node(ctx, node, p.builder.Merge(system, kubernetes), buildContext)
@@ -136,6 +138,7 @@ type nodeInputs struct {
 	lock           *lock.Lock
 	digest         string
 	release        distro.Release
+	repositories   []packages.Repository // that the node keeps
 	infrastructure infra.Infrastructure
 	identifiers    disk.Identifiers
 	version        string

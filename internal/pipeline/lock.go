@@ -2,7 +2,7 @@ package pipeline
 
 import (
 	"context"
-	"fmt"
+	"io/fs"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -41,8 +41,12 @@ func Fits(l *lock.Lock, image *v1alpha1.NodeImage) bool {
 }
 
 // Lock resolves every input of the image to what the archives and the Go proxy
-// offer now.
-func (p *Pipeline) Lock(ctx context.Context, image *v1alpha1.NodeImage) (*lock.Lock, error) {
+// offer now. buildContext is where the spec's files of keys are.
+func (p *Pipeline) Lock(ctx context.Context, image *v1alpha1.NodeImage, buildContext fs.FS) (*lock.Lock, error) {
+	from, err := sourcesOf(image, buildContext)
+	if err != nil {
+		return nil, err
+	}
 	l := &lock.Lock{
 		APIVersion: lock.APIVersion, Kind: lock.Kind, Image: image.Metadata.Name,
 		Inputs: image.InputsDigest(), Architecture: image.Spec.Architecture,
@@ -50,7 +54,7 @@ func (p *Pipeline) Lock(ctx context.Context, image *v1alpha1.NodeImage) (*lock.L
 	group, ctx := errgroup.WithContext(ctx)
 	var imageBase lock.PackageSet
 	group.Go(func() (err error) {
-		imageBase, err = p.lockPackages(ctx, image, l)
+		imageBase, err = p.lockPackages(ctx, image, from, l)
 		return err
 	})
 	var k lock.Kubernetes
@@ -99,19 +103,16 @@ func software(release distro.Release, name string) ([]string, error) {
 
 // lockPackages fills in the lock's package sets and returns that of the
 // container images.
-func (p *Pipeline) lockPackages(ctx context.Context, image *v1alpha1.NodeImage, l *lock.Lock) (lock.PackageSet, error) {
-	tools, release, err := releases(image)
-	if err != nil {
-		return lock.PackageSet{}, err
-	}
+func (p *Pipeline) lockPackages(ctx context.Context, image *v1alpha1.NodeImage, from sources, l *lock.Lock) (lock.PackageSet, error) {
+	tools, release := from.tools, from.target
 	p.options.Log("reading the package archives of %s %s", release.Distro, release.Version)
-	toolsNow, err := packages.Take(ctx, p.cache, tools, p.options.Settings.Now)
+	toolsNow, err := packages.Take(ctx, p.cache, tools, nil, p.options.Settings.Now)
 	if err != nil {
 		return lock.PackageSet{}, err
 	}
 	targetNow := toolsNow
-	if release.Version != tools.Version || release.Distro != tools.Distro {
-		if targetNow, err = packages.Take(ctx, p.cache, release, p.options.Settings.Now); err != nil {
+	if !from.shared() {
+		if targetNow, err = packages.Take(ctx, p.cache, release, from.repositories, p.options.Settings.Now); err != nil {
 			return lock.PackageSet{}, err
 		}
 	}
@@ -131,7 +132,7 @@ func (p *Pipeline) lockPackages(ctx context.Context, image *v1alpha1.NodeImage, 
 	}
 	below := []string{osSet}
 	if len(image.Spec.Packages) > 0 {
-		sets = append(sets, packagestep.Set{Name: packagesSet, Install: image.Spec.Packages, On: below})
+		sets = append(sets, packagestep.Set{Name: packagesSet, Install: image.Spec.Packages, On: below, Further: true})
 		below = append(below, packagesSet)
 	}
 	for _, name := range slices.Sorted(slices.Values(image.Spec.Infrastructures)) {
@@ -159,18 +160,4 @@ func (p *Pipeline) lockPackages(ctx context.Context, image *v1alpha1.NodeImage, 
 		}
 	}
 	return forTools[imageBaseSet], nil
-}
-
-// releases returns the release of the build's tools and that of the image.
-func releases(image *v1alpha1.NodeImage) (tools, target distro.Release, err error) {
-	spec := image.Spec
-	target, ok := known.Release(spec.OS.Distro, spec.OS.Version, spec.Architecture)
-	if !ok {
-		return tools, target, fault.New(fault.BadSpec, "", "no %s %s for %s", spec.OS.Distro, spec.OS.Version, spec.Architecture)
-	}
-	tools, ok = known.Tools(spec.Architecture)
-	if !ok {
-		return tools, target, fmt.Errorf("no tools for %s", spec.Architecture)
-	}
-	return tools, target, nil
 }

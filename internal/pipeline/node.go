@@ -13,6 +13,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/golang"
 	"nodesmith.dev/nodesmith/internal/kubernetes"
 	"nodesmith.dev/nodesmith/internal/node"
+	"nodesmith.dev/nodesmith/internal/source/packages"
 )
 
 // config returns what step-node applies: the configuration of every node, then
@@ -46,7 +47,7 @@ func (n nodeInputs) config(buildContext fs.FS) (node.Config, []bundle.File, erro
 	if len(servers) == 0 {
 		servers = n.infrastructure.TimeServers
 	}
-	clock, err := node.TimeServers(n.release.Family, servers)
+	clock, err := node.TimeServers(n.release.TimeDaemon, servers)
 	if err != nil {
 		return node.Config{}, nil, err
 	}
@@ -69,10 +70,11 @@ func (n nodeInputs) sandboxImage() string {
 
 // boot returns the boot loader's menu, /etc/fstab and the package sources.
 func (n nodeInputs) boot() (node.Config, error) {
-	arguments := slices.Concat(n.infrastructure.KernelArguments, n.image.Spec.KernelArguments)
+	arguments := slices.Concat(n.release.KernelArguments, n.infrastructure.KernelArguments, n.image.Spec.KernelArguments)
 	menu, err := grub.Config(grub.Menu{
 		Title:    fmt.Sprintf("%s %s, Kubernetes %s", n.release.Distro, n.release.Version, n.lock.Kubernetes.Version),
-		RootUUID: n.identifiers.RootFileSystem, Kernel: "/vmlinuz", Initrd: "/initrd.img", Arguments: arguments,
+		RootUUID: n.identifiers.RootFileSystem, Arguments: arguments,
+		Kernel: n.release.Boot.Kernel, Initrd: n.release.Boot.Initrd,
 	})
 	if err != nil {
 		return node.Config{}, err
@@ -85,15 +87,19 @@ func (n nodeInputs) boot() (node.Config, error) {
 	if err != nil {
 		return node.Config{}, err
 	}
-	return node.Config{
+	config := node.Config{
 		Directories: []node.Directory{{Path: "/boot/efi"}},
 		Files: []node.File{
 			{Path: "/boot/grub/grub.cfg", Content: string(menu)},
 			{Path: "/etc/default/grub.d/50-nodesmith.cfg", Content: string(defaults)},
 			{Path: "/etc/fstab", Content: string(fstab)},
-			{Path: n.release.SourcesPath, Content: string(n.release.Sources)},
 		},
-	}, nil
+	}
+	management, err := packages.NodeFiles(n.release, n.repositories)
+	for _, f := range management {
+		config.Files = append(config.Files, node.File{Path: f.Path, Content: f.Content})
+	}
+	return config, err
 }
 
 // user returns what the spec adds, and the files that it takes from the build

@@ -26,13 +26,13 @@ func inputsOf(t *testing.T, spec string, context fstest.MapFS) nodeInputs {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, release, err := releases(image)
+	from, err := sourcesOf(image, context)
 	if err != nil {
 		t.Fatal(err)
 	}
 	qemu, _ := infra.Find("qemu")
 	return nodeInputs{
-		image: image, release: release, infrastructure: qemu, identifiers: disk.IdentifiersFrom("seed"), digest: "sha256:00", version: "v1",
+		image: image, release: from.target, repositories: from.kept, infrastructure: qemu, identifiers: disk.IdentifiersFrom("seed"), digest: "sha256:00", version: "v1",
 		lock: &lock.Lock{Kubernetes: lock.Kubernetes{Version: "v1.34.0", Images: []lock.ContainerImage{
 			{Name: "registry.k8s.io/kube-proxy:v1.34.0", Component: "kube-proxy"},
 			{Name: "registry.k8s.io/pause:3.10.1", Component: "pause"},

@@ -34,7 +34,7 @@ func (b *Builder) Solve(ctx context.Context, tools distro.Release, bootstrap []l
 	config, files := snapshot.Question(sets...)
 	config.Repo, config.Out = repoDir, outDir+"/answer.json"
 	var key string
-	for _, archive := range snapshot.Archives {
+	for _, archive := range slices.Concat(snapshot.Archives, snapshot.Further) {
 		key += fmt.Sprintln("repository", archive.URL, archive.Suite, archive.Release)
 	}
 	repository, err := b.inputs.Lazy(ctx, "package indices", key, func() ([]bundle.File, error) { return files, nil })
@@ -58,8 +58,8 @@ func (b *Builder) Solve(ctx context.Context, tools distro.Release, bootstrap []l
 		return nil, fmt.Errorf("%s: the answer: %w", title, err)
 	}
 	resolved := map[string]lock.PackageSet{}
-	for name, ids := range answer {
-		if resolved[name], err = snapshot.Resolve(ids); err != nil {
+	for _, set := range sets {
+		if resolved[set.Name], err = snapshot.Resolve(answer[set.Name], set.Further); err != nil {
 			return nil, err
 		}
 	}
@@ -104,7 +104,7 @@ func (b *Builder) unpack(ctx context.Context, title string, release distro.Relea
 	exec, err := b.run(ctx, step{
 		title: title, program: "packages", verb: "unpack", root: root,
 		config: packagestep.UnpackConfig{
-			Packages: packages.Names(set), From: debsDir, Out: outDir, Links: release.Links,
+			Packages: packages.Names(set), From: debsDir, Out: outDir, Links: release.Links, Presets: release.Presets,
 			Exclude: release.Exclude, Include: release.Include,
 		},
 		mounts: []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)},

@@ -1,47 +1,39 @@
 package debian
 
 import (
-	"bytes"
 	"path"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/ProtonMail/go-crypto/openpgp"
-
-	"nodesmith.dev/nodesmith/internal/deb"
 	"nodesmith.dev/nodesmith/internal/distro"
+	"nodesmith.dev/nodesmith/internal/keyring"
 )
 
 var _ distro.Family = Family{}
 
 // signers are the ids of the keys that sign a release, its security archive and
-// its point releases (https://ftp-master.debian.org/keys.html).
+// its point releases (https://ftp-master.debian.org/keys.html,
+// https://wiki.ubuntu.com/SecurityTeam/FAQ#GPG_Keys_used_by_Ubuntu).
 var signers = map[string][]string{
+	"focal":    {"3B4FE6ACC0B21F32", "871920D1991BC93C"},
+	"jammy":    {"3B4FE6ACC0B21F32", "871920D1991BC93C"},
+	"noble":    {"3B4FE6ACC0B21F32", "871920D1991BC93C"},
 	"bookworm": {"6ED0E7B82643E131", "BDE6D2B9216EC7A8", "F8D2585B8783D481"},
 	"trixie":   {"78DBA3BC47EF2265", "8E9F831205B4BA95", "762F67A0B2C39DE4"},
 }
 
 func TestEveryKeyringHasItsReleasesKeys(t *testing.T) {
-	const begin = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 	for _, r := range (Family{}).Releases() {
+		ring, err := keyring.Parse(r.Keyring)
+		if err != nil {
+			t.Fatalf("%s: the keyring %v", r.Codename, err)
+		}
 		var ids []string
-		for block := range strings.SplitSeq(string(r.Keyring), begin) {
-			if strings.TrimSpace(block) == "" {
-				continue
-			}
-			keys, err := openpgp.ReadArmoredKeyRing(strings.NewReader(begin + block))
-			if err != nil {
-				t.Fatalf("%s: %v", r.Codename, err)
-			}
-			for _, key := range keys {
-				if key.PrivateKey != nil {
-					t.Errorf("%s: %s has a private key", r.Codename, key.PrimaryKey.KeyIdString())
-				}
-				ids = append(ids, key.PrimaryKey.KeyIdString())
-				for _, subkey := range key.Subkeys { // these sign; the primary key is kept offline
-					ids = append(ids, subkey.PublicKey.KeyIdString())
-				}
+		for _, key := range ring.Keys {
+			ids = append(ids, key.PrimaryKey.KeyIdString())
+			for _, subkey := range key.Subkeys { // these sign for Debian; its primary keys are kept offline
+				ids = append(ids, subkey.PublicKey.KeyIdString())
 			}
 		}
 		for _, want := range signers[r.Codename] {
@@ -69,21 +61,30 @@ func TestEveryReleaseIsComplete(t *testing.T) {
 				t.Errorf("suites %q, want %q", suites, want)
 			}
 			for name, file := range map[string]string{"shim": r.Boot.Shim, "GRUB": r.Boot.GRUB, "MokManager": r.Boot.MokManager} {
-				if !path.IsAbs(file) || path.Clean(file) != file || !strings.HasSuffix(file, ".efi.signed") {
-					t.Errorf("%s is at %q, which is no signed EFI binary", name, file)
+				if !path.IsAbs(file) || path.Clean(file) != file || !strings.Contains(path.Base(file), "x64.efi") {
+					t.Errorf("%s is at %q, which is no EFI binary", name, file)
 				}
 			}
 			for _, s := range distro.SoftwareNames() {
-				if len(r.Software[s]) == 0 {
+				if packages, known := r.Software[s]; !known || len(packages) == 0 && r.Distro == "debian" {
 					t.Errorf("no packages for the %s", s)
 				}
 			}
-			if r.Boot.Vendor == "" {
-				t.Error("no vendor directory")
+			for name, value := range map[string]string{
+				"vendor directory": r.Boot.Vendor, "link to the kernel": r.Boot.Kernel, "link to the initramfs": r.Boot.Initrd,
+				"time daemon": r.TimeDaemon, "title": r.Title, "name for VMware": r.Guest.VMware, "keyring on the node": r.KeyringPath, "list of sources": r.SourcesPath,
+			} {
+				if value == "" {
+					t.Errorf("no %s", name)
+				}
+			}
+			for name, text := range r.Presets {
+				if path.IsAbs(name) || path.Clean(name) != name || text == "" {
+					t.Errorf("preset %q: %q", name, text)
+				}
 			}
 			for name, list := range map[string][]string{
-				"packages": r.Packages, "tools": r.Tools, "image base": r.ImageBase, "first": r.First, "unpacker": r.Unpacker,
-				"excluded": r.Exclude, "included": r.Include, "of the host": r.Host, "empty": r.Empty, "ext4 features": r.Ext4Features,
+				"packages": r.Packages, "first": r.First, "excluded": r.Exclude, "included": r.Include, "of the host": r.Host, "empty": r.Empty, "ext4 features": r.Ext4Features,
 			} {
 				if len(list) == 0 {
 					t.Errorf("%s: nothing", name)
@@ -143,25 +144,34 @@ func TestLicencesStayAndManualsGo(t *testing.T) {
 	}
 }
 
-func TestTheNodesOwnSourcesAreThoseOfTheRelease(t *testing.T) {
+// Fingerprints as Ubuntu publishes them (see signers).
+func TestUbuntusKeysAreThoseOfTheArchive(t *testing.T) {
+	ring, err := keyring.Parse(ubuntuKeys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := ring.Fingerprints(), []string{
+		"790BC7277767219C42C86F933B4FE6ACC0B21F32", "F6ECB3762474EDA9D21B7022871920D1991BC93C",
+	}; !slices.Equal(got, want) {
+		t.Errorf("fingerprints %q, want %q", got, want)
+	}
+}
+
+// What has other names in other releases, and what never comes in.
+func TestPackageNamesFollowTheRelease(t *testing.T) {
 	for _, r := range (Family{}).Releases() {
-		var got []string
-		err := deb.Stanzas(bytes.NewReader(r.Sources), func(s deb.Stanza) (bool, error) {
-			got = append(got, s["Types"]+" "+s["URIs"]+" "+s["Suites"]+" "+s["Components"])
-			if s["Signed-By"] == "" {
-				t.Errorf("%s: %s is signed by no key in particular", r.Codename, s["Suites"])
-			}
-			return true, nil
-		})
-		if err != nil {
-			t.Fatalf("%s: %v", r.Codename, err)
+		have := func(name string) bool { return slices.Contains(r.Packages, name) }
+		if have("linux-image-cloud-amd64") != (r.Distro == "debian") || have("ubuntu-keyring") != (r.Distro == "ubuntu") {
+			t.Errorf("%s: packages %q", r.Codename, r.Packages)
 		}
-		var want []string
-		for _, a := range r.Archives {
-			want = append(want, "deb "+a.URL+" "+a.Suite+" "+strings.Join(a.Components, " "))
+		if split := r.Distro == "debian" || r.Codename == "noble"; have("systemd-resolved") != split || have("usr-is-merged") != split {
+			t.Errorf("%s: systemd-resolved %v, usr-is-merged %v; want %v", r.Codename, have("systemd-resolved"), have("usr-is-merged"), split)
 		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%s: sources %q, want %q", r.Codename, got, want)
+		if have("isc-dhcp-client") == have("dhcpcd-base") {
+			t.Errorf("%s: not one DHCP client", r.Codename)
+		}
+		if have("snapd") || (r.Presets["etc/apt/preferences.d/no-snapd"] == "") != (r.Distro == "debian") {
+			t.Errorf("%s: snapd may come in", r.Codename)
 		}
 	}
 }

@@ -2,14 +2,15 @@ package debian
 
 import "nodesmith.dev/nodesmith/internal/distro"
 
-// packages is what every node needs on top of the essential packages.
+// packages is what every node of the family needs on top of the essential
+// packages; each release adds its kernel and what has other names elsewhere.
 var packages = []string{
 	// boot
-	"linux-image-cloud-amd64", "initramfs-tools", "grub-efi-amd64-signed", "shim-signed", "grub-pc-bin",
-	// init and users; usr-is-merged spares a conversion that the build has done
-	"usr-is-merged", "systemd", "systemd-sysv", "libpam-systemd", "dbus", "udev", "passwd", "mount", "tzdata", "apparmor",
+	"initramfs-tools", "grub-efi-amd64-signed", "shim-signed", "grub-pc-bin",
+	// init and users
+	"systemd", "systemd-sysv", "libpam-systemd", "dbus", "udev", "passwd", "mount", "tzdata", "apparmor",
 	// network
-	"systemd-resolved", "netplan.io", "isc-dhcp-client", "libnss-myhostname", "netbase", "iproute2", "iputils-ping",
+	"netplan.io", "libnss-myhostname", "netbase", "iproute2", "iputils-ping",
 	// first boot
 	"cloud-init", "cloud-guest-utils", "fdisk", "e2fsprogs", "dosfstools",
 	// access
@@ -19,7 +20,7 @@ var packages = []string{
 	// what Cluster API's contract names besides
 	"auditd", "curl", "jq", "bash-completion",
 	// time, certificates, package management
-	"chrony", "ca-certificates", "apt", "debian-archive-keyring", "gpgv",
+	"chrony", "ca-certificates", "apt", "gpgv",
 }
 
 // software is what infrastructures ask for.

@@ -9,6 +9,9 @@ func TestRelease(t *testing.T) {
 	for _, test := range []struct{ name, version, architecture, codename string }{
 		{"debian", "12", "amd64", "bookworm"},
 		{"debian", "13", "amd64", "trixie"},
+		{"ubuntu", "20.04", "amd64", "focal"},
+		{"ubuntu", "22.04", "amd64", "jammy"},
+		{"ubuntu", "24.04", "amd64", "noble"},
 		{"debian", "12", "s390x", ""},
 		{"debian", "4", "amd64", ""},
 		{"debian", "bookworm", "amd64", ""},
@@ -26,6 +29,9 @@ func TestEveryVersionIsARelease(t *testing.T) {
 	versions := Versions()
 	if !slices.Equal(versions["debian"], []string{"12", "13"}) {
 		t.Errorf("debian has %q", versions["debian"])
+	}
+	if !slices.Equal(versions["ubuntu"], []string{"20.04", "22.04", "24.04"}) {
+		t.Errorf("ubuntu has %q", versions["ubuntu"])
 	}
 	for name, list := range versions {
 		for _, version := range list {

@@ -32,7 +32,7 @@ func equip(t *testing.T) string {
 
 func settings(t *testing.T) node.Config {
 	t.Helper()
-	c, err := node.TimeServers("debian", []string{"ntp1.example.org", "2001:db8::123"})
+	c, err := node.TimeServers("chrony", []string{"ntp1.example.org", "2001:db8::123"})
 	if err != nil {
 		t.Fatal(err)
 	}

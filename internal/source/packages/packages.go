@@ -1,8 +1,8 @@
 // Package packages is the OS source that bootstraps from a signed archive of
 // Debian packages.
 //
-// What comes in is a release (internal/distro) and what to install; what goes
-// out is a lock.PackageSet: every package by version, URL and SHA-256. The
+// What comes in is a release (internal/distro), further repositories and what to
+// install; what goes out is a lock.PackageSet: every package by version, URL and SHA-256. The
 // InRelease signatures and every index are checked here; the distribution's
 // own apt, run by the build engine on those indices, decides what is
 // installed. The same archives give the same answer.
@@ -13,26 +13,33 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"slices"
+	"strings"
 	"time"
-
-	"github.com/ProtonMail/go-crypto/openpgp"
 
 	"nodesmith.dev/nodesmith/internal/bundle"
 	"nodesmith.dev/nodesmith/internal/deb"
 	"nodesmith.dev/nodesmith/internal/distro"
-	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/fetch"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/source/packages/step"
 )
 
+// Repository is a further archive, which a user adds to a release's own.
+type Repository struct {
+	// Name is that of its files on the node.
+	Name string
+	distro.Archive
+}
+
 // Snapshot is a release's archives as they are now: signatures checked,
 // indices read.
 type Snapshot struct {
 	Release distro.Release
-	// Archives are what goes into a lock of anything from this snapshot.
-	Archives []lock.Archive
+	// Archives are what goes into a lock of anything from this snapshot, Further
+	// those of the repositories beside the release's own archives.
+	Archives, Further []lock.Archive
 
 	cache     *fetch.Cache
 	byID      map[step.ID]lock.Package
@@ -42,69 +49,63 @@ type Snapshot struct {
 	essential []string
 }
 
-// Take fetches and verifies the archives of a release. The time now decides
-// whether a Release file has expired.
-func Take(ctx context.Context, cache *fetch.Cache, release distro.Release, now time.Time) (*Snapshot, error) {
-	keyring, err := readKeyring(release.Keyring)
-	if err != nil {
-		return nil, fmt.Errorf("keyring of %s %s: %w", release.Distro, release.Version, err)
-	}
+// Take fetches and verifies the archives of a release, and further repositories
+// as strictly. The time now decides whether a Release file has expired.
+func Take(ctx context.Context, cache *fetch.Cache, release distro.Release, repositories []Repository, now time.Time) (*Snapshot, error) {
 	snapshot := &Snapshot{Release: release, cache: cache, byID: map[step.ID]lock.Package{}}
-	for number, archive := range release.Archives {
-		suite, err := fetchSuite(ctx, cache, archive, keyring, now)
+	for _, archive := range release.Archives {
+		if archive.Keyring == nil {
+			archive.Keyring = release.Keyring
+		}
+		locked, err := snapshot.add(ctx, archive, false, now)
 		if err != nil {
 			return nil, err
 		}
-		snapshot.Archives = append(snapshot.Archives, suite.locked)
-		if err := snapshot.add(ctx, suite, number); err != nil {
-			return nil, err
-		}
+		snapshot.Archives = append(snapshot.Archives, locked)
 	}
 	slices.Sort(snapshot.essential)
 	snapshot.essential = slices.Compact(snapshot.essential) // a suite may have a newer version
+	for _, repository := range repositories {
+		locked, err := snapshot.add(ctx, repository.Archive, true, now)
+		if err != nil {
+			return nil, fmt.Errorf("repository %s: %w", repository.Name, err)
+		}
+		snapshot.Further = append(snapshot.Further, locked)
+	}
 	return snapshot, nil
 }
 
-// readKeyring reads ASCII-armored public keys, several blocks in a row.
-func readKeyring(armored []byte) (openpgp.EntityList, error) {
-	const begin = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
-	var keys openpgp.EntityList
-	for block := range bytes.SplitSeq(armored, []byte(begin)) {
-		if len(bytes.TrimSpace(block)) == 0 {
-			continue
-		}
-		entities, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(append([]byte(begin), block...)))
+// add verifies an archive, reads its indices into the snapshot and lays them
+// out as a repository that apt reads from a directory.
+func (s *Snapshot) add(ctx context.Context, archive distro.Archive, further bool, now time.Time) (lock.Archive, error) {
+	suite, err := fetchSuite(ctx, s.cache, archive, now)
+	if err != nil {
+		return lock.Archive{}, err
+	}
+	source := step.Source{Dir: fmt.Sprint(len(s.sources)), Suite: archive.Suite, Components: archive.Components, Further: further}
+	s.sources = append(s.sources, source)
+	dir := path.Join(source.Dir, archive.Dir()) + "/"
+	s.repo = append(s.repo, bundle.File{Name: dir + suite.name, Mode: 0o644, Data: suite.release})
+	names, err := suite.indices(s.Release.Architecture)
+	if err != nil {
+		return lock.Archive{}, err
+	}
+	for _, name := range names {
+		file, err := suite.index(ctx, s.cache, name)
 		if err != nil {
-			return nil, err
+			return lock.Archive{}, err
 		}
-		keys = append(keys, entities...)
+		s.repo = append(s.repo, bundle.File{Name: dir + name, Mode: 0o644, Path: file})
+		if err := s.readIndex(file, archive.URL, further); err != nil {
+			return lock.Archive{}, fmt.Errorf("%s %s %s: %w", archive.URL, archive.Suite, name, err)
+		}
 	}
-	if len(keys) == 0 {
-		return nil, fault.New(fault.Unverifiable, "", "no public key in it")
-	}
-	return keys, nil
+	return suite.locked, nil
 }
 
-// add reads a suite's indices into the snapshot and lays them out as a
-// repository that apt reads from a directory.
-func (s *Snapshot) add(ctx context.Context, suite *suite, number int) error {
-	dir := fmt.Sprintf("%d/dists/%s/", number, suite.archive.Suite)
-	s.repo = append(s.repo, bundle.File{Name: dir + "InRelease", Mode: 0o644, Data: suite.inRelease})
-	s.sources = append(s.sources, step.Source{Dir: fmt.Sprint(number), Suite: suite.archive.Suite, Components: suite.archive.Components})
-	for _, component := range suite.archive.Components {
-		path, err := suite.index(ctx, s.cache, component, s.Release.Architecture)
-		if err != nil {
-			return err
-		}
-		s.repo = append(s.repo, bundle.File{Name: dir + component + "/binary-" + s.Release.Architecture + "/Packages", Mode: 0o644, Path: path})
-		if err := s.readIndex(path, suite.archive.URL); err != nil {
-			return fmt.Errorf("%s %s %s: %w", suite.archive.URL, suite.archive.Suite, component, err)
-		}
-	}
-	return nil
-}
-
-func (s *Snapshot) readIndex(path, url string) error {
+// readIndex adds an index's packages to the snapshot. What a further repository
+// calls essential is not what the release needs to run.
+func (s *Snapshot) readIndex(path, url string, further bool) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
@@ -121,7 +122,10 @@ func (s *Snapshot) readIndex(path, url string) error {
 		}
 		s.byID[id] = lock.Package{
 			Name: p.Name, Version: p.Version, Architecture: p.Architecture,
-			URL: url + "/" + p.Filename, SHA256: p.SHA256, Size: p.Size,
+			URL: url + "/" + strings.TrimPrefix(p.Filename, "./"), SHA256: p.SHA256, Size: p.Size,
+		}
+		if further {
+			continue
 		}
 		if p.Essential {
 			s.essential = append(s.essential, p.Name)
@@ -156,9 +160,13 @@ func (s *Snapshot) Question(sets ...step.Set) (step.SolveConfig, []bundle.File) 
 	return step.SolveConfig{Architecture: s.Release.Architecture, Sources: s.sources, Sets: sets}, s.repo
 }
 
-// Resolve turns the solving step's answer for one set into locked packages.
-func (s *Snapshot) Resolve(ids []step.ID) (lock.PackageSet, error) {
+// Resolve turns the solving step's answer for one set into locked packages; a
+// further one may have packages of the repositories.
+func (s *Snapshot) Resolve(ids []step.ID, further bool) (lock.PackageSet, error) {
 	set := lock.PackageSet{Archives: s.Archives}
+	if further {
+		set.Archives = slices.Concat(s.Archives, s.Further)
+	}
 	for _, id := range ids {
 		p, ok := s.byID[id]
 		if !ok {

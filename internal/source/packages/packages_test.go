@@ -133,7 +133,7 @@ func serve(t *testing.T) (*archive, *fetch.Cache, distro.Release) {
 func take(t *testing.T) (*Snapshot, *archive, *fetch.Cache) {
 	t.Helper()
 	a, cache, release := serve(t)
-	snapshot, err := Take(t.Context(), cache, release, today)
+	snapshot, err := Take(t.Context(), cache, release, nil, today)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,11 +163,99 @@ func TestTakeReadsEverySuite(t *testing.T) {
 	}
 	// Only what is signed anew is asked for again.
 	a.asked = nil
-	if _, err := Take(t.Context(), cache, snapshot.Release, today); err != nil {
+	if _, err := Take(t.Context(), cache, snapshot.Release, nil, today); err != nil {
 		t.Fatal(err)
 	}
 	if want := []string{"/dists/bookworm/InRelease", "/dists/bookworm-security/InRelease"}; !reflect.DeepEqual(a.asked, want) {
 		t.Errorf("asked for %q, want %q", a.asked, want)
+	}
+}
+
+// repositories publishes a repository for each way that they differ from a
+// distribution's archive, and returns them.
+func (a *archive) repositories(key *openpgp.Entity) []Repository {
+	agent, doc := entry{"agent", "1", "Depends: libc6\n"}, entry{"doc", "1", ""}
+	for _, e := range []entry{agent, doc, {"flat", "1", ""}, {"odd", "1", ""}} {
+		a.files["/pool/"+e.name+"_"+e.version+".deb"] = e.content()
+	}
+	index := func(path, text string) string {
+		a.files[path] = text
+		return digestOf(text) + " " + fmt.Sprint(len(text)) + " "
+	}
+	a.files["/dists/stable/InRelease"] = string(sign(a.t, releaseText("Codename", "", "Suite", "stable", "Architectures", "all amd64", "Acquire-By-Hash", "", "Valid-Until", "",
+		"SHA256", "\n "+index("/dists/stable/main/binary-amd64/Packages", agent.stanza())+"main/binary-amd64/Packages\n "+
+			index("/dists/stable/main/binary-all/Packages", doc.stanza())+"main/binary-all/Packages"), key))
+	a.files["/deb/InRelease"] = string(sign(a.t, releaseText("Codename", "", "Suite", "", "Acquire-By-Hash", "",
+		"SHA256", "\n "+index("/deb/Packages", entry{"flat", "1", ""}.stanza())+"Packages"), key))
+	a.files["/dists/lab/Release"] = releaseText("Codename", "lab", "Acquire-By-Hash", "",
+		"SHA256", "\n "+index("/dists/lab/main/binary-amd64/Packages", entry{"odd", "1", "Essential: yes\n"}.stanza())+"main/binary-amd64/Packages")
+	ring := armored(a.t, key)
+	return []Repository{
+		{"stable", distro.Archive{URL: publisher, Suite: "stable", Components: []string{"main"}, Keyring: ring}},
+		{"flat", distro.Archive{URL: publisher + "/deb", Suite: "/", Keyring: ring}},
+		{"lab", distro.Archive{URL: publisher, Suite: "lab", Components: []string{"main"}, Unsigned: true}},
+	}
+}
+
+func TestTakeReadsRepositoriesOfEveryForm(t *testing.T) {
+	a, cache, release := serve(t)
+	snapshot, err := Take(t.Context(), cache, release, a.repositories(newKey(t, "vendor", 0)), today)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := snapshot.Essential(), []string{"dpkg", "tar"}; !reflect.DeepEqual(got, want) {
+		t.Errorf("essential %q, want %q: no repository decides that", got, want)
+	}
+	if len(snapshot.Archives) != 2 || len(snapshot.Further) != 3 || snapshot.Further[0].SignedBy == "" || snapshot.Further[2].SignedBy != "" {
+		t.Errorf("archives %+v, further %+v", snapshot.Archives, snapshot.Further)
+	}
+	question, files := snapshot.Question()
+	for i, source := range question.Sources {
+		if source.Further != (i >= 2) {
+			t.Errorf("source %+v", source)
+		}
+	}
+	var names []string
+	for _, f := range files[4:] {
+		names = append(names, f.Name)
+	}
+	if want := []string{
+		"2/dists/stable/InRelease", "2/dists/stable/main/binary-amd64/Packages", "2/dists/stable/main/binary-all/Packages",
+		"3/InRelease", "3/Packages", "4/dists/lab/Release", "4/dists/lab/main/binary-amd64/Packages",
+	}; !reflect.DeepEqual(names, want) {
+		t.Errorf("files %q, want %q", names, want)
+	}
+	set, err := snapshot.Resolve([]step.ID{{Name: "doc", Version: "1", Architecture: "amd64"}, {Name: "flat", Version: "1", Architecture: "amd64"}}, true)
+	if err != nil || len(set.Archives) != 5 || set.Packages[1].URL != publisher+"/deb/pool/flat_1.deb" {
+		t.Errorf("set %+v, %v", set, err)
+	}
+}
+
+func TestTakeHoldsRepositoriesToTheirKeys(t *testing.T) {
+	key, other := newKey(t, "vendor", 0), newKey(t, "other", 0)
+	for name, test := range map[string]struct {
+		spoil func(*archive, []Repository)
+		want  string
+	}{
+		"signed by another":            {func(_ *archive, r []Repository) { r[0].Keyring = armored(t, other) }, "repository stable: "},
+		"a flat one signed by another": {func(_ *archive, r []Repository) { r[1].Keyring = armored(t, other) }, "repository flat: "},
+		"unsigned, with keys":          {func(_ *archive, r []Repository) { r[2].Unsigned, r[2].Keyring = false, armored(t, key) }, "404"},
+		"no keys":                      {func(_ *archive, r []Repository) { r[0].Keyring = nil }, "no public key"},
+		"an altered index": {func(a *archive, _ []Repository) {
+			a.files["/deb/Packages"] = strings.Replace(a.files["/deb/Packages"], "flat", "evil", 1)
+		}, "the lock says"},
+		"an expired unsigned one": {func(a *archive, _ []Repository) {
+			a.files["/dists/lab/Release"] = releaseText("Codename", "lab", "Valid-Until", "Sun, 01 Mar 2026 10:00:00 UTC")
+		}, "expired on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, cache, release := serve(t)
+			repositories := a.repositories(key)
+			test.spoil(a, repositories)
+			if _, err := Take(t.Context(), cache, release, repositories, today); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want one with %q", err, test.want)
+			}
+		})
 	}
 }
 
@@ -188,14 +276,14 @@ func TestTakeRefuses(t *testing.T) {
 				}
 			}
 		}, fault.Unverifiable, "the lock says"},
-		"a keyring without a key": {func(_ *archive, r *distro.Release) { r.Keyring = nil }, fault.Unverifiable, "keyring of debian 12"},
+		"a keyring without a key": {func(_ *archive, r *distro.Release) { r.Keyring = nil }, fault.Unverifiable, "no public key"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a, cache, release := serve(t)
 			test.spoil(a, &release)
-			_, err := Take(t.Context(), cache, release, today)
+			_, err := Take(t.Context(), cache, release, nil, today)
 			if err == nil || fault.KindOf(err) != test.kind || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v error %v, want %v with %q", fault.KindOf(err), err, test.kind, test.want)
 			}
@@ -262,7 +350,7 @@ func TestQuestionHoldsTheVerifiedIndices(t *testing.T) {
 
 func TestResolveLocksAptsAnswer(t *testing.T) {
 	snapshot, _, _ := take(t)
-	set, err := snapshot.Resolve([]step.ID{{Name: "tar", Version: "1.34+deb12u1", Architecture: "amd64"}, {Name: "emacs", Version: "1:28.2+1", Architecture: "amd64"}})
+	set, err := snapshot.Resolve([]step.ID{{Name: "tar", Version: "1.34+deb12u1", Architecture: "amd64"}, {Name: "emacs", Version: "1:28.2+1", Architecture: "amd64"}}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +358,7 @@ func TestResolveLocksAptsAnswer(t *testing.T) {
 		t.Errorf("set %q of %d archives, want %q of 2", got, len(set.Archives), want)
 	}
 	for _, id := range []step.ID{{Name: "vim", Version: "9", Architecture: "amd64"}, {Name: "tar", Version: "9", Architecture: "amd64"}, {Name: "tar", Version: "1.34", Architecture: "i386"}} {
-		if _, err := snapshot.Resolve([]step.ID{id}); err == nil || !strings.Contains(err.Error(), "apt chose "+id.Name+" "+id.Version) {
+		if _, err := snapshot.Resolve([]step.ID{id}, false); err == nil || !strings.Contains(err.Error(), "apt chose "+id.Name+" "+id.Version) {
 			t.Errorf("%v: error %v", id, err)
 		}
 	}
@@ -296,7 +384,7 @@ func TestFetchReturnsVerifiedFiles(t *testing.T) {
 		t.Errorf("%d files of %d packages", len(files), len(set))
 	}
 	a.files["/pool/emacs_1:28.2+1.deb"] = "something else"
-	emacs, err := snapshot.Resolve([]step.ID{{Name: "emacs", Version: "1:28.2+1", Architecture: "amd64"}})
+	emacs, err := snapshot.Resolve([]step.ID{{Name: "emacs", Version: "1:28.2+1", Architecture: "amd64"}}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

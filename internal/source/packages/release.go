@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +26,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/distro"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/fetch"
+	"nodesmith.dev/nodesmith/internal/keyring"
 	"nodesmith.dev/nodesmith/internal/lock"
 )
 
@@ -45,75 +48,118 @@ const (
 type suite struct {
 	archive distro.Archive
 	locked  lock.Archive
-	// inRelease is the signed file as it was fetched.
-	inRelease []byte
-	// digests maps a path below dists/SUITE to its SHA-256 (hex) and size.
+	// name and release are the Release file as it was fetched.
+	name    string
+	release []byte
+	// byHash says that indices have names by their digest, too, so that an
+	// archive that changes meanwhile still serves them (Acquire-By-Hash).
+	byHash bool
+	// allApart says that packages for all architectures may have an index of
+	// their own: the suite has the architecture all, and does not say
+	// No-Support-for-Architecture-all.
+	allApart bool
+	// digests maps a path below the archive's Dir to its SHA-256 (hex) and size.
 	digests map[string]fetch.File
 }
 
 // fetchSuite fetches a suite's InRelease file and checks its signature against
-// keyring and its validity against now.
-func fetchSuite(ctx context.Context, cache *fetch.Cache, archive distro.Archive, keyring openpgp.EntityList, now time.Time) (*suite, error) {
-	url := archive.URL + "/dists/" + archive.Suite + "/InRelease"
+// the archive's keyring and its validity against now. That of an unsigned
+// archive is called Release.
+func fetchSuite(ctx context.Context, cache *fetch.Cache, archive distro.Archive, now time.Time) (*suite, error) {
+	name := "InRelease"
+	if archive.Unsigned {
+		name = "Release"
+	}
+	url := archive.URL + path.Join("/", archive.Dir(), name)
 	data, err := cache.Get(ctx, url, maxInRelease)
 	if err != nil {
 		return nil, err
 	}
-	s, err := verifyRelease(data, archive, keyring, now)
+	s, err := verifyRelease(data, archive, now)
 	if err != nil {
 		return nil, fault.New(fault.Unverifiable, "use another mirror, or add the key that signs this archive", "%s: %w", url, err)
 	}
+	s.name = name
 	return s, nil
 }
 
-func verifyRelease(data []byte, archive distro.Archive, keyring openpgp.EntityList, now time.Time) (*suite, error) {
-	block, rest := clearsign.Decode(data)
-	if block == nil || !bytes.HasPrefix(data, []byte(signedMessage)) {
-		return nil, errors.New("it is not a clear-signed message")
-	}
-	if len(bytes.TrimSpace(rest)) > 0 {
-		return nil, errors.New("something follows the signed message")
-	}
-	signer, err := openpgp.CheckDetachedSignature(keyring, bytes.NewReader(block.Bytes), block.ArmoredSignature.Body,
-		&packet.Config{Time: func() time.Time { return now }})
-	if err != nil {
-		return nil, fmt.Errorf("its signature does not hold: %w", err)
-	}
+// verifyRelease verifies a Release file and reads what it says.
+func verifyRelease(data []byte, archive distro.Archive, now time.Time) (*suite, error) {
 	sum := sha256.Sum256(data)
 	s := &suite{
-		archive: archive, inRelease: data, digests: map[string]fetch.File{},
-		locked: lock.Archive{
-			URL: archive.URL, Suite: archive.Suite, Release: hex.EncodeToString(sum[:]),
-			SignedBy: strings.ToUpper(hex.EncodeToString(signer.PrimaryKey.Fingerprint)),
-		},
+		archive: archive, release: data, digests: map[string]fetch.File{},
+		locked: lock.Archive{URL: archive.URL, Suite: archive.Suite, Release: hex.EncodeToString(sum[:])},
+	}
+	plain := data
+	if !archive.Unsigned {
+		var err error
+		if plain, s.locked.SignedBy, err = verify(data, archive.Keyring, now); err != nil {
+			return nil, err
+		}
 	}
 	var stanza deb.Stanza
-	if err := deb.Stanzas(bytes.NewReader(block.Plaintext), func(first deb.Stanza) (bool, error) {
+	if err := deb.Stanzas(bytes.NewReader(plain), func(first deb.Stanza) (bool, error) {
 		stanza = first
 		return false, nil
 	}); err != nil {
 		return nil, err
 	}
-	if stanza["Codename"] != archive.Suite && stanza["Suite"] != archive.Suite {
+	if !archive.Flat() && stanza["Codename"] != archive.Suite && stanza["Suite"] != archive.Suite {
 		return nil, fmt.Errorf("it is for codename %q, not for %q", stanza["Codename"], archive.Suite)
 	}
-	if s.locked.Date, err = time.Parse(releaseDate, stanza["Date"]); err != nil {
-		return nil, fmt.Errorf("its Date: %w", err)
+	if err := s.readDates(stanza, now); err != nil {
+		return nil, err
 	}
-	s.locked.Date = s.locked.Date.UTC()
-	if s.locked.Date.After(now.Add(maxSkew)) {
-		return nil, fmt.Errorf("its Date, %s, is still to come: set this machine's clock", stanza["Date"])
-	}
-	if until := stanza["Valid-Until"]; until != "" {
-		end, err := time.Parse(releaseDate, until)
-		if err != nil {
-			return nil, fmt.Errorf("its Valid-Until: %w", err)
-		}
-		if now.After(end) {
-			return nil, fmt.Errorf("it expired on %s: the mirror is out of date or replays an old state", until)
-		}
-	}
+	s.byHash = stanza["Acquire-By-Hash"] == "yes"
+	s.allApart = slices.Contains(strings.Fields(stanza["Architectures"]), "all") &&
+		stanza["No-Support-for-Architecture-all"] != "Packages"
 	return s, s.readDigests(stanza["SHA256"])
+}
+
+// verify returns the text of a clear-signed message and the fingerprint of the
+// key that signed it.
+func verify(data, armored []byte, now time.Time) (text []byte, signer string, err error) {
+	keys, err := keyring.Parse(armored)
+	if err != nil {
+		return nil, "", fmt.Errorf("the keyring %w", err)
+	}
+	block, rest := clearsign.Decode(data)
+	if block == nil || !bytes.HasPrefix(data, []byte(signedMessage)) {
+		return nil, "", errors.New("it is not a clear-signed message")
+	}
+	if len(bytes.TrimSpace(rest)) > 0 {
+		return nil, "", errors.New("something follows the signed message")
+	}
+	key, err := openpgp.CheckDetachedSignature(keys.Keys, bytes.NewReader(block.Bytes), block.ArmoredSignature.Body,
+		&packet.Config{Time: func() time.Time { return now }})
+	if err != nil {
+		return nil, "", fmt.Errorf("its signature does not hold: %w", err)
+	}
+	return block.Plaintext, strings.ToUpper(hex.EncodeToString(key.PrimaryKey.Fingerprint)), nil
+}
+
+// readDates reads Date and Valid-Until and holds them against now.
+func (s *suite) readDates(stanza deb.Stanza, now time.Time) error {
+	date, err := time.Parse(releaseDate, stanza["Date"])
+	if err != nil {
+		return fmt.Errorf("its Date: %w", err)
+	}
+	s.locked.Date = date.UTC()
+	if date.After(now.Add(maxSkew)) {
+		return fmt.Errorf("its Date, %s, is still to come: set this machine's clock", stanza["Date"])
+	}
+	until := stanza["Valid-Until"]
+	if until == "" {
+		return nil
+	}
+	end, err := time.Parse(releaseDate, until)
+	if err != nil {
+		return fmt.Errorf("its Valid-Until: %w", err)
+	}
+	if now.After(end) {
+		return fmt.Errorf("it expired on %s: the mirror is out of date or replays an old state", until)
+	}
+	return nil
 }
 
 // readDigests reads the SHA256 field: digest, size and path on each line.
@@ -138,33 +184,54 @@ func (s *suite) readDigests(field string) error {
 	return nil
 }
 
-// index returns the path of the suite's uncompressed Packages file for one
-// component and architecture, in the cache under its own digest.
-func (s *suite) index(ctx context.Context, cache *fetch.Cache, component, architecture string) (string, error) {
-	name := component + "/binary-" + architecture + "/Packages"
+// indices returns the paths, below the archive's Dir, of the suite's package
+// indices. Packages for all architectures may have indices of their own.
+func (s *suite) indices(architecture string) ([]string, error) {
+	if s.archive.Flat() {
+		return []string{"Packages"}, nil
+	}
+	var names []string
+	for _, component := range s.archive.Components {
+		name := component + "/binary-" + architecture + "/Packages"
+		if _, ok := s.digests[name]; !ok {
+			return nil, fault.New(fault.Unverifiable, "", "%s %s has no %s", s.archive.URL, s.archive.Suite, name)
+		}
+		names = append(names, name)
+		forAll := component + "/binary-all/Packages"
+		if _, ok := s.digests[forAll]; ok && s.allApart {
+			names = append(names, forAll)
+		}
+	}
+	return names, nil
+}
+
+// index returns the path of the suite's uncompressed Packages file of that
+// name, in the cache under its own digest.
+func (s *suite) index(ctx context.Context, cache *fetch.Cache, name string) (string, error) {
 	plain, ok := s.digests[name]
 	if !ok {
 		return "", fault.New(fault.Unverifiable, "", "%s %s has no %s", s.archive.URL, s.archive.Suite, name)
 	}
-	path := cache.Path(plain.SHA256)
-	if info, err := os.Stat(path); err == nil && info.Size() == plain.Size {
-		return path, nil
+	file := cache.Path(plain.SHA256)
+	if info, err := os.Stat(file); err == nil && info.Size() == plain.Size {
+		return file, nil
 	}
-	for _, suffix := range []string{".gz", ".xz"} {
-		packed, ok := s.digests[name+suffix]
-		if !ok {
-			continue
+	packed, suffix := plain, ""
+	for _, compression := range []string{".gz", ".xz"} {
+		if smaller, ok := s.digests[name+compression]; ok {
+			packed, suffix = smaller, compression
+			break
 		}
-		// By digest, so that an archive that changes meanwhile still serves it
-		// (Acquire-By-Hash).
-		packed.URL = fmt.Sprintf("%s/dists/%s/%s/binary-%s/by-hash/SHA256/%s", s.archive.URL, s.archive.Suite, component, architecture, packed.SHA256)
-		from, err := cache.Fetch(ctx, packed)
-		if err != nil {
-			return "", err
-		}
-		return path, unpackIndex(ctx, from, suffix, plain, path)
 	}
-	return "", fault.New(fault.Unverifiable, "", "%s %s: %s is offered in no compression that nodesmith reads (gz, xz)", s.archive.URL, s.archive.Suite, name)
+	packed.URL = s.archive.URL + path.Join("/", s.archive.Dir(), name+suffix)
+	if s.byHash {
+		packed.URL = s.archive.URL + path.Join("/", s.archive.Dir(), path.Dir(name), "by-hash/SHA256", packed.SHA256)
+	}
+	from, err := cache.Fetch(ctx, packed)
+	if err != nil || suffix == "" {
+		return from, err
+	}
+	return file, unpackIndex(ctx, from, suffix, plain, file)
 }
 
 // unpackIndex decompresses from into path and checks it against want.

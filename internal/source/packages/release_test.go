@@ -79,15 +79,15 @@ func releaseText(fields ...string) string {
 	values := map[string]string{
 		"Origin": "Debian", "Suite": "oldstable", "Codename": "bookworm",
 		"Date":        "Sun, 01 Mar 2026 09:00:00 UTC",
-		"Valid-Until": "Sun, 08 Mar 2026 09:00:00 UTC",
-		"MD5Sum":      "\n d41d8cd98f00b204e9800998ecf8427e 0 main/binary-amd64/Packages",
-		"SHA256":      "\n " + digestOf("plain") + "        5 main/binary-amd64/Packages\n " + digestOf("packed") + "  6 main/binary-amd64/Packages.gz",
+		"Valid-Until": "Sun, 08 Mar 2026 09:00:00 UTC", "Acquire-By-Hash": "yes",
+		"MD5Sum": "\n d41d8cd98f00b204e9800998ecf8427e 0 main/binary-amd64/Packages",
+		"SHA256": "\n " + digestOf("plain") + "        5 main/binary-amd64/Packages\n " + digestOf("packed") + "  6 main/binary-amd64/Packages.gz",
 	}
 	for i := 0; i < len(fields); i += 2 {
 		values[fields[i]] = fields[i+1]
 	}
 	var text strings.Builder
-	for _, name := range []string{"Origin", "Suite", "Codename", "Date", "Valid-Until", "MD5Sum", "SHA256"} {
+	for _, name := range []string{"Origin", "Suite", "Codename", "Date", "Valid-Until", "Acquire-By-Hash", "Architectures", "MD5Sum", "SHA256"} {
 		if value := values[name]; value != "" {
 			fmt.Fprintf(&text, "%s: %s\n", name, value)
 		}
@@ -105,7 +105,7 @@ func TestVerifyReleaseTakesWhatItsKeySigned(t *testing.T) {
 	}
 	for name, data := range tests {
 		t.Run(name, func(t *testing.T) {
-			s, err := verifyRelease(data, bookworm, openpgp.EntityList{key}, today)
+			s, err := verifyRelease(data, signedBy(t, bookworm, key), today)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -163,7 +163,7 @@ func TestVerifyReleaseRefuses(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			_, err := verifyRelease([]byte(test.data), bookworm, openpgp.EntityList{key, brief}, today)
+			_, err := verifyRelease([]byte(test.data), signedBy(t, bookworm, key, brief), today)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("error %v, want one with %q", err, test.want)
 			}
@@ -191,16 +191,11 @@ func armored(t *testing.T, keys ...*openpgp.Entity) []byte {
 	return text.Bytes()
 }
 
-func TestReadKeyring(t *testing.T) {
-	keys, err := readKeyring(armored(t, newKey(t, "one", 0), newKey(t, "two", 0)))
-	if err != nil || len(keys) != 2 {
-		t.Errorf("%d keys, %v; want 2", len(keys), err)
-	}
-	for name, text := range map[string]string{"nothing": "", "blanks": " \n", "text": "no key\n", "half a key": string(armored(t, newKey(t, "one", 0))[:150])} {
-		if _, err := readKeyring([]byte(text)); err == nil {
-			t.Errorf("%s: no error", name)
-		}
-	}
+// signedBy is the archive with these keys as its keyring.
+func signedBy(t *testing.T, archive distro.Archive, keys ...*openpgp.Entity) distro.Archive {
+	t.Helper()
+	archive.Keyring = armored(t, keys...)
+	return archive
 }
 
 func TestUnpackIndexChecksWhatItUnpacks(t *testing.T) {
@@ -252,7 +247,7 @@ func TestAKeyIsValidUntilItExpires(t *testing.T) {
 	key := newKey(t, "brief", time.Hour)
 	data := sign(t, releaseText(), key)
 	for after, valid := range map[time.Duration]bool{30 * time.Minute: true, 2 * time.Hour: false} {
-		_, err := verifyRelease(data, bookworm, openpgp.EntityList{key}, yesterday.Add(after))
+		_, err := verifyRelease(data, signedBy(t, bookworm, key), yesterday.Add(after))
 		if valid != (err == nil) {
 			t.Errorf("%s after it was made: error %v", after, err)
 		}

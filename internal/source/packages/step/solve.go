@@ -30,9 +30,27 @@ type ID struct {
 
 // Source is one suite in the repository that the solver reads.
 type Source struct {
-	Dir        string   `json:"dir"` // below SolveConfig.Repo
-	Suite      string   `json:"suite"`
-	Components []string `json:"components"`
+	Dir        string   `json:"dir"`   // below SolveConfig.Repo
+	Suite      string   `json:"suite"` // ends in / if the repository is flat
+	Components []string `json:"components,omitempty"`
+	// Further sources are for the sets alone that ask for them.
+	Further bool `json:"further,omitempty"`
+}
+
+// indices returns the paths of the source's package indices.
+func (s Source) indices(repo string) ([]string, error) {
+	if strings.HasSuffix(s.Suite, "/") {
+		return []string{filepath.Join(repo, s.Dir, s.Suite, "Packages")}, nil
+	}
+	var all []string
+	for _, component := range s.Components {
+		found, err := filepath.Glob(filepath.Join(repo, s.Dir, "dists", s.Suite, component, "binary-*", "Packages"))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
 }
 
 // Set is what one call of apt is asked to install.
@@ -41,6 +59,8 @@ type Set struct {
 	Install []string `json:"install"` // names, or name=version
 	// On names earlier sets that count as installed.
 	On []string `json:"on,omitempty"`
+	// Further lets the set have packages of further sources.
+	Further bool `json:"further,omitempty"`
 }
 
 // SolveConfig is the input of Solve.
@@ -66,7 +86,7 @@ func Solve(ctx context.Context, config SolveConfig, _ time.Time) error {
 	}
 	defer os.RemoveAll(state)
 	apt := &apt{config: config, state: state}
-	if err := apt.prepare(ctx); err != nil {
+	if err := apt.prepare(); err != nil {
 		return err
 	}
 	answer := Answer{}
@@ -96,25 +116,35 @@ func Solve(ctx context.Context, config SolveConfig, _ time.Time) error {
 type apt struct {
 	config SolveConfig
 	state  string
+	list   string // content of sources.list that apt has indexed
 }
 
-// prepare lays out apt's directories and lets it index the repository.
-func (a *apt) prepare(ctx context.Context) error {
+// prepare lays out apt's directories.
+func (a *apt) prepare() error {
 	for _, dir := range []string{"lists/partial", "archives/partial", "etc/preferences.d", "etc/apt.conf.d", "log"} {
 		if err := os.MkdirAll(filepath.Join(a.state, dir), 0o755); err != nil {
 			return err
 		}
 	}
+	return os.WriteFile(filepath.Join(a.state, "status"), nil, 0o644)
+}
+
+// update lets apt index the sources, with further ones or without.
+func (a *apt) update(ctx context.Context, further bool) error {
 	var sources strings.Builder
 	for _, s := range a.config.Sources {
+		if s.Further && !further {
+			continue
+		}
 		// Trusted because the client checked the signature; apt still checks
 		// every index against the Release file.
 		fmt.Fprintf(&sources, "deb [trusted=yes arch=%s] file:%s/%s %s %s\n", a.config.Architecture, a.config.Repo, s.Dir, s.Suite, strings.Join(s.Components, " "))
 	}
-	if err := os.WriteFile(filepath.Join(a.state, "sources.list"), []byte(sources.String()), 0o644); err != nil {
-		return err
+	if sources.String() == a.list {
+		return nil
 	}
-	if err := os.WriteFile(filepath.Join(a.state, "status"), nil, 0o644); err != nil {
+	a.list = sources.String()
+	if err := os.WriteFile(filepath.Join(a.state, "sources.list"), []byte(a.list), 0o644); err != nil {
 		return err
 	}
 	_, err := a.run(ctx, "update")
@@ -132,6 +162,7 @@ func (a *apt) run(ctx context.Context, args ...string) ([]byte, error) {
 		"-o", "APT::Sandbox::User=root", "-o", "Acquire::Languages=none",
 		"-o", "Acquire::Check-Valid-Until=false", "-o", "Acquire::Check-Date=false", // the client did, by its clock
 		"-o", "APT::Install-Recommends=false", "-o", "APT::Install-Suggests=false",
+		"-o", "APT::Get::Always-Include-Phased-Updates=true", // else Ubuntu's depend on the machine-id
 	}
 	cmd := exec.CommandContext(ctx, "apt-get", append(options, args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive")
@@ -144,6 +175,9 @@ func (a *apt) run(ctx context.Context, args ...string) ([]byte, error) {
 }
 
 func (a *apt) solve(ctx context.Context, set Set, installed []ID) ([]ID, error) {
+	if err := a.update(ctx, set.Further); err != nil {
+		return nil, err
+	}
 	if err := a.writeStatus(installed); err != nil {
 		return nil, err
 	}
@@ -182,13 +216,20 @@ func (a *apt) writeStatus(installed []ID) error {
 		return err
 	}
 	defer status.Close()
-	missing := map[ID]bool{}
+	newest := map[string]ID{} // a set may have newer packages than those it is on
 	for _, id := range installed {
+		newest[id.Name] = id
+	}
+	missing := map[ID]bool{}
+	for _, id := range newest {
 		missing[id] = true
 	}
 	for _, s := range a.config.Sources {
-		for _, component := range s.Components {
-			index := filepath.Join(a.config.Repo, s.Dir, "dists", s.Suite, component, "binary-"+a.config.Architecture, "Packages")
+		indices, err := s.indices(a.config.Repo)
+		if err != nil {
+			return err
+		}
+		for _, index := range indices {
 			if err := appendStatus(status, index, missing); err != nil {
 				return fmt.Errorf("%s: %w", index, err)
 			}

@@ -61,16 +61,23 @@ var epoch = time.Unix(1_700_000_000, 0)
 func repository(t *testing.T, stanzas ...string) string {
 	t.Helper()
 	repo := t.TempDir()
-	var index strings.Builder
+	publish(t, filepath.Join(repo, "0", "dists", "bookworm"), "main/binary-amd64/Packages", stanzas...)
+	return repo
+}
+
+// publish writes an index of the stanzas and the Release file in dir that has
+// its digest.
+func publish(t *testing.T, dir, index string, stanzas ...string) {
+	t.Helper()
+	var text strings.Builder
 	for _, s := range stanzas {
 		name, _, _ := strings.Cut(strings.TrimPrefix(s, "Package: "), "\n")
-		fmt.Fprintf(&index, "%sArchitecture: amd64\nMaintainer: N <n@example.org>\nDescription: x\n of several\n lines\nFilename: pool/%s.deb\nSize: 1\nSHA256: %064x\n\n", s, name, index.Len())
+		fmt.Fprintf(&text, "%sArchitecture: amd64\nMaintainer: N <n@example.org>\nDescription: x\n of several\n lines\nFilename: pool/%s.deb\nSize: 1\nSHA256: %064x\n\n", s, name, text.Len())
 	}
-	suite := filepath.Join(repo, "0", "dists", "bookworm")
-	release := fmt.Sprintf("Origin: Debian\nLabel: Debian\nSuite: oldstable\nCodename: bookworm\nDate: Sun, 01 Mar 2026 09:00:00 UTC\nArchitectures: amd64\nComponents: main\nSHA256:\n %x %d main/binary-amd64/Packages\n",
-		sha256.Sum256([]byte(index.String())), index.Len())
-	for name, text := range map[string]string{"Release": release, "main/binary-amd64/Packages": index.String()} {
-		path := filepath.Join(suite, name)
+	release := fmt.Sprintf("Origin: Debian\nLabel: Debian\nSuite: oldstable\nCodename: bookworm\nDate: Sun, 01 Mar 2026 09:00:00 UTC\nArchitectures: amd64\nComponents: main\nSHA256:\n %x %d %s\n",
+		sha256.Sum256([]byte(text.String())), text.Len(), index)
+	for name, text := range map[string]string{"Release": release, index: text.String()} {
+		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -78,16 +85,21 @@ func repository(t *testing.T, stanzas ...string) string {
 			t.Fatal(err)
 		}
 	}
-	return repo
 }
 
 func solve(t *testing.T, repo string, sets ...Set) (Answer, error) {
+	t.Helper()
+	return solveWith(t, repo, nil, sets...)
+}
+
+// solveWith is solve with further sources.
+func solveWith(t *testing.T, repo string, further []Source, sets ...Set) (Answer, error) {
 	t.Helper()
 	testenv.Need(t, "apt-get")
 	out := filepath.Join(t.TempDir(), "answer.json")
 	err := Solve(t.Context(), SolveConfig{
 		Architecture: "amd64", Repo: repo, Out: out, Sets: sets,
-		Sources: []Source{{Dir: "0", Suite: "bookworm", Components: []string{"main"}}},
+		Sources: append([]Source{{Dir: "0", Suite: "bookworm", Components: []string{"main"}}}, further...),
 	}, epoch)
 	if err != nil {
 		return nil, err
@@ -101,6 +113,35 @@ func solve(t *testing.T, repo string, sets ...Set) (Answer, error) {
 		t.Fatal(err)
 	}
 	return answer, nil
+}
+
+// A repository has newer versions than the release, one of them in a flat one.
+func TestOnlySetsThatAskHavePackagesOfFurtherSources(t *testing.T) {
+	repo := repository(t, "Package: libc6\nVersion: 2.36-9\n", "Package: bash\nVersion: 5.2\nDepends: libc6\n")
+	publish(t, filepath.Join(repo, "1", "dists", "bookworm"), "main/binary-amd64/Packages",
+		"Package: bash\nVersion: 5.3\nDepends: libc6\n", "Package: agent\nVersion: 1\nDepends: helper\n")
+	publish(t, filepath.Join(repo, "2"), "Packages", "Package: helper\nVersion: 1\nDepends: bash\n")
+	answer, err := solveWith(t, repo,
+		[]Source{{Dir: "1", Suite: "bookworm", Components: []string{"main"}, Further: true}, {Dir: "2", Suite: "/", Further: true}},
+		Set{Name: "os", Install: []string{"bash"}},
+		Set{Name: "extra", Install: []string{"agent"}, On: []string{"os"}, Further: true},
+		Set{Name: "newer", Install: []string{"bash"}, On: []string{"os"}, Further: true},
+		Set{Name: "again", Install: []string{"bash"}},
+		Set{Name: "on newer", Install: []string{"helper", "bash"}, On: []string{"os", "newer"}, Further: true},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	libc6, bash := ID{"libc6", "2.36-9", "amd64"}, ID{"bash", "5.2", "amd64"}
+	for set, want := range map[string][]ID{
+		"os": {libc6, bash}, "again": {libc6, bash},
+		"extra": {{"helper", "1", "amd64"}, {"agent", "1", "amd64"}},
+		"newer": {{"bash", "5.3", "amd64"}}, "on newer": {{"helper", "1", "amd64"}},
+	} {
+		if !reflect.DeepEqual(answer[set], want) {
+			t.Errorf("set %s is %v, want %v", set, answer[set], want)
+		}
+	}
 }
 
 // Apt itself solves, on an index of ours.

@@ -20,6 +20,8 @@ type UnpackConfig struct {
 	From     string            `json:"from"`
 	Out      string            `json:"out"`   // root of the tree
 	Links    map[string]string `json:"links"` // made first: link -> target
+	// Presets are files that are written next: path -> text.
+	Presets map[string]string `json:"presets,omitempty"`
 	// Exclude and Include are dpkg's path filters.
 	Exclude []string `json:"exclude,omitempty"`
 	Include []string `json:"include,omitempty"`
@@ -45,6 +47,14 @@ func Unpack(ctx context.Context, config UnpackConfig, _ time.Time) error {
 			}
 		}
 		if err := root.Symlink(target, link); err != nil {
+			return err
+		}
+	}
+	for name, text := range config.Presets {
+		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+			return err
+		}
+		if err := root.WriteFile(name, []byte(text), 0o644); err != nil {
 			return err
 		}
 	}

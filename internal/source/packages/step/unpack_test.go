@@ -52,7 +52,7 @@ func TestUnpackMergesUsr(t *testing.T) {
 		names = append(names, p.name+".deb")
 	}
 	links := map[string]string{"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "usr/bin/awk": "mawk"}
-	if err := Unpack(t.Context(), UnpackConfig{Packages: names, From: from, Out: out, Links: links}, epoch); err != nil {
+	if err := Unpack(t.Context(), UnpackConfig{Packages: names, From: from, Out: out, Links: links, Presets: map[string]string{"etc/kernel-img.conf": "a = b\n"}}, epoch); err != nil {
 		t.Fatal(err)
 	}
 	for link, target := range links {
@@ -60,7 +60,7 @@ func TestUnpackMergesUsr(t *testing.T) {
 			t.Errorf("%s -> %q, %v; want %q", link, got, err, target)
 		}
 	}
-	for path, text := range map[string]string{"usr/lib/ld.so": "lib/ld.so", "usr/bin/bash": "bin/bash", "usr/bin/awk": "usr/bin/mawk", "lib/libc.so": "usr/lib/libc.so"} {
+	for path, text := range map[string]string{"usr/lib/ld.so": "lib/ld.so", "usr/bin/bash": "bin/bash", "usr/bin/awk": "usr/bin/mawk", "lib/libc.so": "usr/lib/libc.so", "etc/kernel-img.conf": "a = b\n"} {
 		if got, err := os.ReadFile(filepath.Join(out, path)); err != nil || string(got) != text {
 			t.Errorf("%s holds %q, %v; want %q", path, got, err, text)
 		}
@@ -101,6 +101,7 @@ func TestUnpackRefuses(t *testing.T) {
 		"what is no package":      {UnpackConfig{Packages: []string{"bad.deb"}, From: from, Out: t.TempDir()}, "unpacking bad.deb: not a .deb archive"},
 		"a package not there":     {UnpackConfig{Packages: []string{"none.deb"}, From: from, Out: t.TempDir()}, "none.deb"},
 		"a tree not there":        {UnpackConfig{From: from, Out: filepath.Join(from, "none")}, "none"},
+		"a preset above the tree": {UnpackConfig{From: from, Out: t.TempDir(), Presets: map[string]string{"../passwd": "x"}}, "escapes"},
 		"a link above the tree":   {UnpackConfig{From: from, Out: t.TempDir(), Links: map[string]string{"../bin": "usr/bin"}}, "escapes"},
 		"a target above the tree": {UnpackConfig{From: from, Out: t.TempDir(), Links: map[string]string{"bin": "../usr"}}, "escapes"},
 	} {
