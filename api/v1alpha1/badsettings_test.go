@@ -32,6 +32,17 @@ var badSettings = []badSpec{
 			"KubernetesVersion, ContainerdVersion, PauseImage, Infrastructure, Architecture",
 	},
 	{
+		"container images without a tag, twice, by a wrong digest, and from what is no archive", "",
+		"  containerImages:\n  - {name: example.com/a}\n  - {name: example.com/a:v1}\n  - {name: example.com/a:v1, digest: abc}\n" +
+			"  - {name: a/b:v1}\n  - {archive: motd.tar}\n  - {digest: 'sha256:0000000000000000000000000000000000000000000000000000000000000000'}\n",
+		"s.yaml:9:12: spec.containerImages[0].name: \"example.com/a\" is not a container image's full name; allowed: a name with registry and tag, such as registry.example.com/team/agent:v1.2.3; did you mean \"example.com/a:latest\"?\n" +
+			"s.yaml:11:12: spec.containerImages[2].name: \"example.com/a:v1\" is there twice; first as spec.containerImages[1].name\n" +
+			"s.yaml:11:38: spec.containerImages[2].digest: \"abc\" is not a digest; allowed: sha256: and 64 hexadecimal digits\n" +
+			"s.yaml:12:12: spec.containerImages[3].name: \"a/b:v1\" is not a container image's full name; allowed: a name with registry and tag, such as registry.example.com/team/agent:v1.2.3; did you mean \"docker.io/a/b:v1\"?\n" +
+			"s.yaml:13:15: spec.containerImages[4].archive: \"motd.tar\" is not in the build context; did you mean \"motd.txt\"?\n" +
+			"s.yaml:14:5: spec.containerImages[5]: has neither name nor archive; allowed: name, archive, or both",
+	},
+	{
 		"time server as a URL, and twice", "", "  ntpServers: [a, 'ntp://b', a]\n",
 		"s.yaml:8:19: spec.ntpServers[1]: \"ntp://b\" is not a time server; allowed: a host name or an IP address, such as ntp.example.org or 2001:db8::123\n" +
 			"s.yaml:8:30: spec.ntpServers[2]: \"a\" is there twice; first as spec.ntpServers[0]",

@@ -59,6 +59,9 @@ type Spec struct {
 	// Kubernetes is what the node belongs to: every component of Kubernetes in
 	// the image, and the container images that kubeadm asks for.
 	Kubernetes Kubernetes `json:"kubernetes"`
+	// ContainerImages are container images that the node has from the start,
+	// beside those that kubeadm asks for: a node pulls none of them.
+	ContainerImages []ContainerImage `json:"containerImages,omitempty"`
 	// Infrastructures are the places the image shall run on: one disk each.
 	Infrastructures []string `json:"infrastructures"`
 	// Formats are written beside the file that each infrastructure imports (a

@@ -53,12 +53,15 @@ type Field struct {
 
 // sources are the files whose comments describe the fields.
 //
-//go:embed nodeimage.go sources.go directories.go scripts.go vsphere.go
+//go:embed nodeimage.go sources.go containerimages.go directories.go scripts.go vsphere.go
 var sources embed.FS
 
 // forms are the forms of strings that Validate checks, by path.
 var forms = map[string]syntax{
 	"metadata.name":                         nameSyntax,
+	"spec.containerImages[].name":           imageNameSyntax,
+	"spec.containerImages[].digest":         imageDigestSyntax,
+	"spec.containerImages[].archive":        sourceSyntax,
 	"spec.packages":                         packageSyntax,
 	"spec.files[].path":                     pathSyntax,
 	"spec.files[].content":                  contentSyntax,

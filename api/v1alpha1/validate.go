@@ -51,6 +51,7 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 	c.matches("metadata.name", img.Metadata.Name, nameSyntax)
 	c.operatingSystem(spec.OS, known)
 	c.kubernetes(spec.Kubernetes, known)
+	c.containerImages(spec.ContainerImages, buildContext)
 	if len(spec.Infrastructures) == 0 {
 		c.require("spec.infrastructures", known.Infrastructures...)
 	}

@@ -57,11 +57,17 @@ func nameImages(a Archive, manifests []ocispec.Descriptor) ([]namedImage, error)
 		}
 		found = append(found, namedImage{name, m})
 	}
-	if a.Name != "" {
+	if a.Name != "" || a.Digest != "" {
 		if len(found) != 1 {
-			return nil, fault.New(fault.BadSpec, "leave name out, or give an archive of one image",
-				"name %s is for one image, and the archive holds %d", a.Name, len(found))
+			return nil, fault.New(fault.BadSpec, "leave name and digest out, or give an archive of one image",
+				"name and digest are for one image, and the archive holds %d", len(found))
 		}
+		if a.Digest != "" && found[0].target.Digest.String() != a.Digest {
+			return nil, fault.New(fault.Unverifiable, "set the digest to the new one if the change is wanted",
+				"the archive's image is %s, not %s", found[0].target.Digest, a.Digest)
+		}
+	}
+	if a.Name != "" {
 		found[0].name = a.Name
 	}
 	if len(found) == 0 {

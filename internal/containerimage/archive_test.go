@@ -322,6 +322,10 @@ func TestDefectiveArchivesAreRefused(t *testing.T) {
 			l.index("", l.image(runtime.GOARCH, layer), l.image("s390x", layer))
 			return named
 		}, "holds 2"},
+		{"an image that is another than the one asked for", func(l layout) Archive {
+			l.index("", l.image(runtime.GOARCH, layer))
+			return Archive{Name: named.Name, Digest: digest.FromString("x").String()}
+		}, "not sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"},
 		{"a blob that is a link out of the layout", func(l layout) Archive {
 			l.index("", l.image(runtime.GOARCH, layer))
 			if err := os.Symlink("/etc/passwd", filepath.Join(l.dir, "blobs/sha256/passwd")); err != nil {
@@ -339,6 +343,19 @@ func TestDefectiveArchivesAreRefused(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, c.want)
 			}
 		})
+	}
+}
+
+func TestAnArchivesImageTakesThePlaceOfABuiltOne(t *testing.T) {
+	testenv.NeedRoot(t)
+	l := layout{t, t.TempDir()}
+	desc := l.image(runtime.GOARCH, makeTar(t, []tarEntry{file("f", "1")}))
+	l.index("", desc)
+	cfg := treeConfig(makeTree(t), t.TempDir())
+	cfg.Archives = []Archive{{Path: l.dir, Name: cfg.Images[0].Name, Digest: desc.Digest.String()}}
+	done := assemble(t, cfg)
+	if len(done) != 2 || done[0].Name != cfg.Images[1].Name || done[1].Name != cfg.Images[0].Name || done[1].Manifest.Digest != desc.Digest {
+		t.Errorf("got %+v", done)
 	}
 }
 

@@ -31,6 +31,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/pkg/epoch"
@@ -99,7 +100,7 @@ func (st *store) fill(ctx context.Context, cfg Config, report func(string)) ([]A
 		layers[l.Name] = built
 		report(fmt.Sprintf("layer %s: %d bytes, %d compressed", l.Name, built.size, built.descriptor.Size))
 	}
-	var found []namedImage
+	var found, brought []namedImage
 	for _, img := range cfg.Images {
 		manifest, err := st.buildImage(ctx, img, layers)
 		if err != nil {
@@ -112,8 +113,12 @@ func (st *store) fill(ctx context.Context, cfg Config, report func(string)) ([]A
 		if err != nil {
 			return nil, fmt.Errorf("archive %s: %w", a.Path, err)
 		}
-		found = append(found, imported...)
+		brought = append(brought, imported...)
 	}
+	found = slices.DeleteFunc(found, func(built namedImage) bool {
+		return slices.ContainsFunc(brought, func(b namedImage) bool { return b.name == built.name })
+	})
+	found = append(found, brought...)
 	var done []Assembled
 	names := map[string]bool{}
 	for _, n := range found {

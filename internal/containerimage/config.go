@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 
 	"nodesmith.dev/nodesmith/internal/fault"
 )
@@ -24,7 +25,8 @@ type Config struct {
 	// Layers are built once each; several images may name the same one.
 	Layers []Layer `json:"layers,omitempty"`
 	Images []Image `json:"images,omitempty"`
-	// Archives are finished images, placed as they are.
+	// Archives are finished images, placed as they are. They take the place of
+	// Images of the same name.
 	Archives []Archive `json:"archives,omitempty"`
 }
 
@@ -102,6 +104,8 @@ type Archive struct {
 	// archive itself names its images with repository and tag, and must be
 	// when it holds several.
 	Name string `json:"name,omitempty"`
+	// Digest is what the archive's one image has to be; any if it is empty.
+	Digest string `json:"digest,omitempty"`
 }
 
 // Mode holds permission bits, set-ID bits and the sticky bit as chmod(1)
@@ -159,6 +163,9 @@ func (c Config) Validate() error {
 		}
 	}
 	for _, a := range c.Archives {
+		if a.Digest != "" && digest.Digest(a.Digest).Validate() != nil {
+			bad("archive %s: digest %q is not one", a.Path, a.Digest)
+		}
 		if a.Name == "" {
 			continue
 		}

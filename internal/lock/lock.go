@@ -29,11 +29,22 @@ type Lock struct {
 	// OS is the base operating system; Packages is what the spec adds to it.
 	OS       PackageSet `json:"os"`
 	Packages PackageSet `json:"packages,omitzero"`
+	// ContainerImages are those of the spec that are pulled from registries, by
+	// name.
+	ContainerImages []PulledImage `json:"containerImages,omitempty"`
 	// Infrastructures are those of the spec, by name.
 	Infrastructures []Infrastructure `json:"infrastructures"`
 	// Kubernetes is everything compiled from Go modules, and the container
 	// images made from it.
 	Kubernetes Kubernetes `json:"kubernetes"`
+}
+
+// PulledImage is a container image of a registry.
+type PulledImage struct {
+	Name string `json:"name"` // registry.example.com/team/agent:v1.2.3
+	// Digest is that of the manifest for the lock's architecture (sha256:...).
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"` // bytes to pull
 }
 
 // Infrastructure is what an image for one infrastructure has besides.

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/buildkit/client/llb"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/disk"
 	"nodesmith.dev/nodesmith/internal/disk/size"
 	"nodesmith.dev/nodesmith/internal/distro"
@@ -84,7 +85,7 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 	if system, err = p.builder.AddPackages(ctx, "packages", release, system, l.Packages, l); err != nil {
 		return nil, err
 	}
-	kubernetes, err := p.builder.Kubernetes(ctx, toolsRelease, tools, l)
+	kubernetes, err := p.builder.Kubernetes(ctx, toolsRelease, tools, archives(image.Spec.ContainerImages, buildContext), l)
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +121,17 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		disks = append(disks, infrastructureDisk{infrastructure, node, state})
 	}
 	return disks, nil
+}
+
+// archives returns the container images that the build context brings.
+func archives(images []v1alpha1.ContainerImage, buildContext fs.FS) []tree.ImageArchive {
+	var local []tree.ImageArchive
+	for _, image := range images {
+		if image.Archive != "" {
+			local = append(local, tree.ImageArchive{Name: image.Name, Digest: image.Digest, Path: image.Archive, Context: buildContext})
+		}
+	}
+	return local
 }
 
 // lockDigest returns the digest (sha256:...) of the lock's file.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,6 +19,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/source/gomodules"
 	"nodesmith.dev/nodesmith/internal/source/packages"
 	packagestep "nodesmith.dev/nodesmith/internal/source/packages/step"
+	"nodesmith.dev/nodesmith/internal/source/registry"
 )
 
 // Known is what a spec may ask for.
@@ -63,12 +65,35 @@ func (p *Pipeline) Lock(ctx context.Context, image *v1alpha1.NodeImage, buildCon
 		k, err = gomodules.Lock(ctx, p.modules, image.Spec.Kubernetes.Version, image.Spec.Architecture, image.Spec.AllowUnverified)
 		return err
 	})
+	var pulled []lock.PulledImage
+	group.Go(func() (err error) {
+		pulled, err = p.lockImages(ctx, image)
+		return err
+	})
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	l.Kubernetes = k
+	l.Kubernetes, l.ContainerImages = k, pulled
 	l.Kubernetes.ImageBase = imageBase
 	return l, nil
+}
+
+// lockImages asks registries for the container images that the spec names.
+func (p *Pipeline) lockImages(ctx context.Context, image *v1alpha1.NodeImage) ([]lock.PulledImage, error) {
+	var pulled []lock.PulledImage
+	for _, i := range image.Spec.ContainerImages {
+		if i.Archive != "" {
+			continue
+		}
+		p.options.Log("locking container image %s", i.Name)
+		locked, err := registry.Lock(ctx, i.Name, i.Digest, image.Spec.Architecture)
+		if err != nil {
+			return nil, err
+		}
+		pulled = append(pulled, locked)
+	}
+	slices.SortFunc(pulled, func(a, b lock.PulledImage) int { return strings.Compare(a.Name, b.Name) })
+	return pulled, nil
 }
 
 // The package sets that apt is asked for.

@@ -72,7 +72,7 @@ func Open(ctx context.Context, options Options) (*Pipeline, error) {
 			Log: options.Log,
 		},
 	}
-	p.builder = tree.New(e, inputs, p.cache, p.modules)
+	p.builder = tree.New(e, inputs, p.cache, p.modules, filepath.Join(settings.CacheDir, "images"))
 	return p, nil
 }
 

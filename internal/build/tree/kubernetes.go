@@ -3,7 +3,6 @@ package tree
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -54,14 +53,15 @@ type Kubernetes struct {
 	Programs, Images llb.State
 }
 
-// Kubernetes compiles the locked components and makes the container images of
-// them. Nothing of it depends on the node's operating system.
-func (b *Builder) Kubernetes(ctx context.Context, release distro.Release, tools llb.State, l *lock.Lock) (Kubernetes, error) {
+// Kubernetes compiles the locked components, makes the container images of
+// them, and adds those of the lock and of local archives. Nothing of it depends
+// on the node's operating system.
+func (b *Builder) Kubernetes(ctx context.Context, release distro.Release, tools llb.State, local []ImageArchive, l *lock.Lock) (Kubernetes, error) {
 	compiled, err := b.compile(ctx, tools, l)
 	if err != nil {
 		return Kubernetes{}, err
 	}
-	images, err := b.images(ctx, release, compiled, l)
+	images, err := b.store(ctx, release, compiled, local, l)
 	if err != nil {
 		return Kubernetes{}, err
 	}
@@ -147,22 +147,9 @@ func (b *Builder) toolchain(ctx context.Context, fetch func() (gomodules.Sources
 	return exec.AddMount(outDir, llb.Scratch()), nil
 }
 
-// filesBelow lists a directory's regular files as those of a bundle.
-func filesBelow(dir string) ([]bundle.File, error) {
-	var files []bundle.File
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		files = append(files, bundle.File{Name: filepath.ToSlash(name), Mode: 0o644, Path: path})
-		return err
-	})
-	return files, err
-}
-
-// images returns the containerd store with the images that kubeadm asks for.
-func (b *Builder) images(ctx context.Context, release distro.Release, compiled map[string]llb.State, l *lock.Lock) (llb.State, error) {
+// store returns the containerd store with the images that kubeadm asks for and
+// those that the spec adds.
+func (b *Builder) store(ctx context.Context, release distro.Release, compiled map[string]llb.State, local []ImageArchive, l *lock.Lock) (llb.State, error) {
 	xz, err := b.unpacker(ctx, release, l.Tools.Packages)
 	if err != nil {
 		return llb.State{}, err
@@ -191,6 +178,11 @@ func (b *Builder) images(ctx context.Context, release distro.Release, compiled m
 	if err != nil {
 		return llb.State{}, err
 	}
+	archives, archived, err := b.archives(ctx, l, local)
+	if err != nil {
+		return llb.State{}, err
+	}
+	config.Archives, mounts = archives, append(mounts, archived...)
 	exec, err := b.run(ctx, step{
 		title: "kubernetes: container images", program: "images", verb: "assemble", config: config,
 		root: llb.Scratch(), epoch: buildDate, mounts: mounts,

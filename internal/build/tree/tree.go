@@ -20,10 +20,12 @@ type Builder struct {
 	inputs  *bundle.Store
 	cache   *fetch.Cache
 	modules gomodules.Config
+	images  string // directory of pulled container images
 }
 
 // New returns a builder that runs on an engine, with inputs from a store that
-// the engine reads, packages from a cache and Go modules as modules says.
-func New(engine *engine.Engine, inputs *bundle.Store, cache *fetch.Cache, modules gomodules.Config) *Builder {
-	return &Builder{engine: engine, inputs: inputs, cache: cache, modules: modules}
+// the engine reads, packages from a cache, Go modules as modules says, and
+// pulled container images in the directory images.
+func New(engine *engine.Engine, inputs *bundle.Store, cache *fetch.Cache, modules gomodules.Config, images string) *Builder {
+	return &Builder{engine: engine, inputs: inputs, cache: cache, modules: modules, images: images}
 }

@@ -1,0 +1,101 @@
+package tree
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/moby/buildkit/client/llb"
+
+	"nodesmith.dev/nodesmith/internal/bundle"
+	"nodesmith.dev/nodesmith/internal/containerimage"
+	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/source/registry"
+)
+
+// archivesDir is where step-images finds the spec's archives of images.
+const archivesDir = "/.nodesmith/archives"
+
+// ImageArchive is an archive of container images in the build context: a file,
+// or the folder of an OCI layout.
+type ImageArchive struct {
+	Name, Digest string // as containerimage.Archive has them
+	Path         string // in Context
+	Context      fs.FS
+}
+
+// archives returns the archives as step-images sees them, and their mounts:
+// the images that the lock names, then those of the build context.
+func (b *Builder) archives(ctx context.Context, l *lock.Lock, local []ImageArchive) ([]containerimage.Archive, []llb.RunOption, error) {
+	var archives []containerimage.Archive
+	var mounts []llb.RunOption
+	add := func(archive containerimage.Archive, content llb.State) {
+		dir := fmt.Sprintf("%s/%d", archivesDir, len(archives))
+		archive.Path = path.Join(dir, archive.Path)
+		archives = append(archives, archive)
+		mounts = append(mounts, llb.AddMount(dir, content, llb.Readonly))
+	}
+	for _, image := range l.ContainerImages {
+		layout, err := b.inputs.Lazy(ctx, image.Name, fmt.Sprintln("container image", image.Digest), func() ([]bundle.File, error) {
+			dir, err := registry.Fetch(ctx, b.images, image, l.Architecture)
+			if err != nil {
+				return nil, err
+			}
+			return filesBelow(dir)
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		add(containerimage.Archive{Name: image.Name, Digest: image.Digest}, layout)
+	}
+	for _, archive := range local {
+		files, name, err := archive.files()
+		if err != nil {
+			return nil, nil, err
+		}
+		content, err := b.inputs.Content(ctx, archive.Path, files...)
+		if err != nil {
+			return nil, nil, err
+		}
+		add(containerimage.Archive{Name: archive.Name, Digest: archive.Digest, Path: name}, content)
+	}
+	return archives, mounts, nil
+}
+
+// files returns the archive's files by their names in a bundle, and what in the
+// bundle the archive is: "" for all of it.
+func (a ImageArchive) files() (files []bundle.File, name string, err error) {
+	info, err := fs.Stat(a.Context, a.Path)
+	if err != nil {
+		return nil, "", err
+	}
+	if !info.IsDir() {
+		name := path.Base(a.Path)
+		return []bundle.File{{Name: name, Mode: 0o644, Path: a.Path, FS: a.Context}}, name, nil
+	}
+	err = fs.WalkDir(a.Context, a.Path, func(at string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		files = append(files, bundle.File{Name: strings.TrimPrefix(at, a.Path+"/"), Mode: 0o644, Path: at, FS: a.Context})
+		return nil
+	})
+	return files, "", err
+}
+
+// filesBelow lists a directory's regular files as those of a bundle.
+func filesBelow(dir string) ([]bundle.File, error) {
+	var files []bundle.File
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		files = append(files, bundle.File{Name: filepath.ToSlash(name), Mode: 0o644, Path: path})
+		return err
+	})
+	return files, err
+}
