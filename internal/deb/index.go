@@ -52,7 +52,8 @@ func ReadIndex(r io.Reader) (*Index, error) {
 func packageOf(s Stanza) (Package, error) {
 	p := Package{
 		Name: s["Package"], Version: s["Version"], Architecture: s["Architecture"],
-		Filename: s["Filename"], SHA256: s["SHA256"],
+		Filename:  strings.TrimPrefix(s["Filename"], "./"), // as dpkg-scanpackages writes it
+		SHA256:    s["SHA256"],
 		Essential: s["Essential"] == "yes",
 	}
 	for _, required := range []string{"Package", "Version", "Architecture", "Filename", "SHA256", "Size"} {

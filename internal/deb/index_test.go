@@ -44,6 +44,14 @@ func TestReadIndexKeepsWhatABuildNeeds(t *testing.T) {
 	}
 }
 
+// dpkg-scanpackages begins every file name so.
+func TestReadIndexTakesNamesFromHere(t *testing.T) {
+	index, err := ReadIndex(strings.NewReader(strings.Replace(libc6, "Filename: pool", "Filename: ./pool", 1)))
+	if err != nil || index.Packages[0].Filename != "pool/main/g/glibc/libc6_2.36-9+deb12u10_amd64.deb" {
+		t.Errorf("%+v, %v", index, err)
+	}
+}
+
 func TestReadIndexRefuses(t *testing.T) {
 	without := func(field string) string {
 		var kept []string
@@ -72,6 +80,7 @@ func TestReadIndexRefuses(t *testing.T) {
 		"an absolute file name":    {with("Filename", "/etc/passwd"), "leaves the archive"},
 		"a file name above":        {with("Filename", "../x.deb"), "leaves the archive"},
 		"a file name out and in":   {with("Filename", "pool/../../x.deb"), "leaves the archive"},
+		"a file name from here up": {with("Filename", "./../x.deb"), "leaves the archive"},
 		"no field":                 {"libc6\n", "package index: line 1"},
 	}
 	for name, test := range tests {

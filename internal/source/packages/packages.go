@@ -15,7 +15,6 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"nodesmith.dev/nodesmith/internal/bundle"
@@ -122,7 +121,7 @@ func (s *Snapshot) readIndex(path, url string, further bool) error {
 		}
 		s.byID[id] = lock.Package{
 			Name: p.Name, Version: p.Version, Architecture: p.Architecture,
-			URL: url + "/" + strings.TrimPrefix(p.Filename, "./"), SHA256: p.SHA256, Size: p.Size,
+			URL: url + "/" + p.Filename, SHA256: p.SHA256, Size: p.Size,
 		}
 		if further {
 			continue
