@@ -122,7 +122,7 @@ func TestBuildPutsTheImageAndItsLockIntoTheFolder(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	if got, want := strings.Join(names, " "), "debian-12-qemu.qcow2 debian-12-qemu.raw debian-12.lock.yaml"; got != want {
+	if got, want := strings.Join(names, " "), "debian-12-qemu.manifest.json debian-12-qemu.qcow2 debian-12-qemu.raw debian-12.lock.yaml"; got != want {
 		t.Errorf("the folder holds %q, want %q", got, want)
 	}
 	for image, most := range map[string]int64{raw(): 4 << 30, qcow2(): 1 << 30} {

@@ -5,7 +5,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/containerd/log"
@@ -27,6 +29,13 @@ func assemble(ctx context.Context, config containerimage.Config, epoch time.Time
 	if err := log.SetLevel("error"); err != nil {
 		return err
 	}
-	_, err := containerimage.Assemble(ctx, config, epoch, func(line string) { fmt.Println(line) })
-	return err
+	placed, err := containerimage.Assemble(ctx, config, epoch, func(line string) { fmt.Println(line) })
+	if err != nil || config.Record == "" {
+		return err
+	}
+	record, err := json.MarshalIndent(placed, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(config.Record, record, 0o644)
 }

@@ -51,8 +51,8 @@ type File struct {
 	FS   fs.FS
 }
 
-// open returns the content and its size in bytes.
-func (f File) open() (io.ReadCloser, int64, error) {
+// Open returns the content and its size in bytes.
+func (f File) Open() (io.ReadCloser, int64, error) {
 	var file fs.File
 	var err error
 	switch {
@@ -101,7 +101,7 @@ func Open(dir string) (*Store, error) {
 func (s *Store) Content(ctx context.Context, name string, files ...File) (llb.State, error) {
 	hash := sha256.New()
 	for _, f := range files {
-		content, size, err := f.open()
+		content, size, err := f.Open()
 		if err != nil {
 			return llb.State{}, fmt.Errorf("input %q: %s: %w", name, f.Name, err)
 		}
@@ -212,7 +212,7 @@ func (s *Store) writeLayer(ctx context.Context, files []File) (ocispecs.Descript
 }
 
 func addFile(archive *tar.Writer, f File) (err error) {
-	content, size, err := f.open()
+	content, size, err := f.Open()
 	if err != nil {
 		return err
 	}

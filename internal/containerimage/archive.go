@@ -55,7 +55,7 @@ func nameImages(a Archive, manifests []ocispec.Descriptor) ([]namedImage, error)
 		if name == "" {
 			name = m.Annotations[ocispec.AnnotationRefName]
 		}
-		found = append(found, namedImage{name, m})
+		found = append(found, namedImage{name: name, target: m})
 	}
 	if a.Name != "" || a.Digest != "" {
 		if len(found) != 1 {

@@ -53,6 +53,9 @@ type Assembled struct {
 	Manifest ocispec.Descriptor
 	// Config is the digest of the image's configuration: CRI's image ID.
 	Config string
+	// Built marks one that was made of layers of the configuration; archives
+	// bring the others.
+	Built bool
 }
 
 // Assemble builds cfg's images and archives into the store below cfg.Output,
@@ -106,7 +109,7 @@ func (st *store) fill(ctx context.Context, cfg Config, report func(string)) ([]A
 		if err != nil {
 			return nil, fmt.Errorf("image %s: %w", img.Name, err)
 		}
-		found = append(found, namedImage{img.Name, manifest})
+		found = append(found, namedImage{name: img.Name, target: manifest, built: true})
 	}
 	for _, a := range cfg.Archives {
 		imported, err := st.importArchive(ctx, a)
@@ -130,7 +133,7 @@ func (st *store) fill(ctx context.Context, cfg Config, report func(string)) ([]A
 		if err != nil {
 			return nil, fmt.Errorf("image %s: %w", n.name, err)
 		}
-		done = append(done, Assembled{Name: n.name, Manifest: n.target, Config: config.String()})
+		done = append(done, Assembled{Name: n.name, Manifest: n.target, Config: config.String(), Built: n.built})
 		report(fmt.Sprintf("image %s: %s", n.name, n.target.Digest))
 	}
 	return done, nil

@@ -19,6 +19,9 @@ type Config struct {
 	// Output is the directory that stands for the node's root: the store is
 	// written to Output/var/lib/containerd.
 	Output string `json:"output"`
+	// Record is the file that receives the list of what was placed, as JSON; none
+	// if it is empty.
+	Record string `json:"record,omitempty"`
 	// Architecture is Go's name of it: amd64, arm64. From archives that hold
 	// several, only this one's image is taken.
 	Architecture string `json:"architecture"`

@@ -155,6 +155,7 @@ func (st *store) write(ctx context.Context, mediaType string, blob []byte) (ocis
 type namedImage struct {
 	name   string
 	target ocispec.Descriptor
+	built  bool
 }
 
 // place unpacks an image's layers, checks that it is complete, and gives it

@@ -45,7 +45,11 @@ func Read(path string) (*Lock, error) {
 // checkDigests fails on a package whose digest is none: packages are looked up
 // and named by it.
 func (l *Lock) checkDigests() error {
-	for _, set := range []PackageSet{l.Tools, l.OS, l.Packages, l.Kubernetes.ImageBase} {
+	sets := []PackageSet{l.Tools, l.OS, l.Packages, l.Kubernetes.ImageBase}
+	for _, infrastructure := range l.Infrastructures {
+		sets = append(sets, infrastructure.Packages)
+	}
+	for _, set := range sets {
 		for _, p := range set.Packages {
 			if sum, err := hex.DecodeString(p.SHA256); err != nil || len(sum) != sha256.Size {
 				return fmt.Errorf("package %s: %q is not a SHA-256 digest", p.Name, p.SHA256)

@@ -41,6 +41,9 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		if err := p.export(ctx, d, files, dir); err != nil {
 			return nil, err
 		}
+		if err := p.writeManifest(ctx, d, buildContext, dir); err != nil {
+			return nil, err
+		}
 		for _, f := range files {
 			artifact, err := f.artifact()
 			if err != nil {
@@ -60,6 +63,7 @@ func LockName(image *v1alpha1.NodeImage) string { return image.Metadata.Name + "
 type infrastructureDisk struct {
 	infrastructure infra.Infrastructure
 	node           nodeInputs
+	kubernetes     tree.Kubernetes
 	state          llb.State
 }
 
@@ -118,7 +122,7 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		if err != nil {
 			return nil, err
 		}
-		disks = append(disks, infrastructureDisk{infrastructure, node, state})
+		disks = append(disks, infrastructureDisk{infrastructure, node, kubernetes, state})
 	}
 	return disks, nil
 }

@@ -14,7 +14,7 @@ import (
 //go:embed all:bin
 var bin embed.FS
 
-// Program returns the step program of that name: packages, golang, images,
+// Program returns the step program of that name: packages, golang, images, manifest,
 // scripts, node, disk.
 func Program(name string) ([]byte, error) {
 	data, err := bin.ReadFile("bin/step-" + name)

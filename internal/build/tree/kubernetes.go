@@ -34,7 +34,7 @@ const goCacheID = "nodesmith-go-build"
 
 // Where the node's programs lie, by program: kubeadm's packages put theirs into
 // /usr/bin, containerd's own unit and CAPI's contract look in /usr/local.
-var programs = []struct {
+var places = []struct {
 	component string
 	names     []string // all that the component compiled if empty
 	dir       string
@@ -51,6 +51,9 @@ type Kubernetes struct {
 	// Programs are kubeadm, kubelet, kubectl, containerd and the like at their
 	// places; Images is the containerd store under /var/lib/containerd.
 	Programs, Images llb.State
+
+	// programs and placed are what the steps noted of their work.
+	programs, placed llb.State
 }
 
 // Kubernetes compiles the locked components, makes the container images of
@@ -61,16 +64,20 @@ func (b *Builder) Kubernetes(ctx context.Context, release distro.Release, tools 
 	if err != nil {
 		return Kubernetes{}, err
 	}
-	images, err := b.store(ctx, release, compiled, local, l)
+	images, placed, err := b.store(ctx, release, compiled, local, l)
+	if err != nil {
+		return Kubernetes{}, err
+	}
+	noted, err := b.programs(ctx, compiled)
 	if err != nil {
 		return Kubernetes{}, err
 	}
 	layer := llb.Scratch()
-	for _, p := range programs {
+	for _, p := range places {
 		copied := &llb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true, CreatedTime: &l.Epoch, IncludePatterns: p.names}
 		layer = layer.File(llb.Copy(compiled[p.component], "/", p.dir, copied), llb.WithCustomName("kubernetes: place "+p.component))
 	}
-	return Kubernetes{Programs: layer, Images: images}, nil
+	return Kubernetes{Programs: layer, Images: images, programs: noted, placed: placed}, nil
 }
 
 // compile returns one state for each component, with its programs at the top.
@@ -148,20 +155,20 @@ func (b *Builder) toolchain(ctx context.Context, fetch func() (gomodules.Sources
 }
 
 // store returns the containerd store with the images that kubeadm asks for and
-// those that the spec adds.
-func (b *Builder) store(ctx context.Context, release distro.Release, compiled map[string]llb.State, local []ImageArchive, l *lock.Lock) (llb.State, error) {
+// those that the spec adds, and the list of them all.
+func (b *Builder) store(ctx context.Context, release distro.Release, compiled map[string]llb.State, local []ImageArchive, l *lock.Lock) (images, placed llb.State, err error) {
 	xz, err := b.unpacker(ctx, release, l.Tools.Packages)
 	if err != nil {
-		return llb.State{}, err
+		return llb.State{}, llb.State{}, err
 	}
 	base, err := b.unpack(ctx, "container image base: unpack", release, l.Kubernetes.ImageBase.Packages, xz)
 	if err != nil {
-		return llb.State{}, err
+		return llb.State{}, llb.State{}, err
 	}
 	inputs := containerimage.Inputs{Binaries: map[string]string{}, ImageBase: imageBaseDir}
 	asked, err := b.asked(ctx, compiled[golang.Kubernetes], l)
 	if err != nil {
-		return llb.State{}, err
+		return llb.State{}, llb.State{}, err
 	}
 	mounts := []llb.RunOption{
 		llb.AddMount(imageBaseDir, base, llb.Readonly),
@@ -176,21 +183,21 @@ func (b *Builder) store(ctx context.Context, release distro.Release, compiled ma
 	}
 	config, err := containerimage.Kubeadm(l.Kubernetes.Images, inputs, l.Architecture, outDir)
 	if err != nil {
-		return llb.State{}, err
+		return llb.State{}, llb.State{}, err
 	}
 	archives, archived, err := b.archives(ctx, l, local)
 	if err != nil {
-		return llb.State{}, err
+		return llb.State{}, llb.State{}, err
 	}
-	config.Archives, mounts = archives, append(mounts, archived...)
+	config.Archives, config.Record, mounts = archives, recordDir+"/"+placedFile, append(mounts, archived...)
 	exec, err := b.run(ctx, step{
 		title: "kubernetes: container images", program: "images", verb: "assemble", config: config,
 		root: llb.Scratch(), epoch: buildDate, mounts: mounts,
 	})
 	if err != nil {
-		return llb.State{}, err
+		return llb.State{}, llb.State{}, err
 	}
-	return exec.AddMount(outDir, llb.Scratch()), nil
+	return exec.AddMount(outDir, llb.Scratch()), exec.AddMount(recordDir, llb.Scratch()), nil
 }
 
 // asked returns a state that exists only if the compiled kubeadm asks for the
