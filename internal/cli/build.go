@@ -51,7 +51,8 @@ func buildCommand(s streams) *cobra.Command {
 
 The lock beside the NodeImage (NAME.lock.yaml), or else the one in the output
 folder, decides every input; if neither fits the NodeImage, build locks first.
-The output folder receives NAME-INFRASTRUCTURE.FORMAT and the lock it was built from.`,
+The output folder receives NAME-INFRASTRUCTURE.FORMAT, for each infrastructure a
+manifest of what went in (docs/manifest.md), and the lock it was built from.`,
 		Example: `  nodesmith build -f examples/debian-12.yaml -o out
   nodesmith build -f examples/debian-12.yaml --set spec.kubernetes.version=v1.34.1`,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
