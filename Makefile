@@ -32,6 +32,10 @@ test: deps build ## everything that CI runs
 	@$(GOTEST) $$(go list ./... | grep -v /test$$)
 	@$(GOTEST) -v ./test
 
+.PHONY: test-all
+test-all: test ## test, then every Kubernetes version on every Debian: hours without KVM
+	@go test -tags all -count=1 -timeout 6h -v -run TestEveryKubernetesOnEveryOS ./test
+
 .PHONY: unit
 unit: ## the fast tests alone
 	@go test ./...  -short
