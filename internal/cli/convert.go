@@ -12,10 +12,12 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/blockcache"
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/format/ova"
 	"nodesmith.dev/nodesmith/internal/format/qcow2"
 	"nodesmith.dev/nodesmith/internal/format/vhd"
+	"nodesmith.dev/nodesmith/internal/host"
 )
 
 // compressions are the values of convert --qcow2-compression.
@@ -37,6 +39,7 @@ type conversion struct {
 	ovaFile              string
 	signing              signingFlags
 	workers              int
+	cache                bool
 }
 
 func convertCommand(s streams) *cobra.Command {
@@ -60,6 +63,7 @@ of them are whole; what had the name before is replaced.`,
 	f.StringVar(&o.vhdKind, "vhd", "fixed", "`fixed|dynamic`: Azure wants fixed")
 	f.StringVar(&o.ovaFile, "ova", "", "YAML file with the OVA's settings (docs/formats.md lists them)")
 	o.signing.register(c)
+	f.BoolVar(&o.cache, "cache", true, "keep compressed blocks for the next conversion, and use those of earlier ones")
 	f.IntVar(&o.workers, "workers", 0, "goroutines that compress (default: one for each core)")
 	return c
 }
@@ -77,7 +81,16 @@ func (o conversion) run(c *cobra.Command, s streams, path string) error {
 	if err := os.MkdirAll(o.output, 0o755); err != nil {
 		return err
 	}
-	if _, err := (format.Converter{Workers: o.workers}).Convert(c.Context(), image, targets); err != nil {
+	converter := format.Converter{Workers: o.workers}
+	if o.cache {
+		dir, err := host.CacheDir()
+		if err != nil {
+			return err
+		}
+		converter.Blocks = blockcache.Open(host.BlocksDir(dir), blockcache.DefaultLimit)
+		defer converter.Blocks.Close()
+	}
+	if _, err := converter.Convert(c.Context(), image, targets); err != nil {
 		return readFault(fmt.Errorf("convert %s (%s): %w", path, image.Format.Name, err))
 	}
 	for _, target := range targets {

@@ -23,6 +23,7 @@ func command(args ...string) (out, errOut string, code int) {
 // its magic.
 func rawDisk(t *testing.T) string {
 	t.Helper()
+	t.Setenv("XDG_CACHE_HOME", t.TempDir()) // for the blocks that conversions keep
 	disk := make([]byte, 3<<20)
 	copy(disk[446:], []byte{0x80, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0}) // 1 MiB at 1 MiB
 	disk[510], disk[511] = 0x55, 0xaa

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/format/blockcache"
 )
 
 // What bounds memory: maxGroups groups of groupBlocks blocks are on their way
@@ -33,6 +34,9 @@ type Converter struct {
 	// Workers is how many goroutines read and compress; 0 means one for each
 	// core that Go uses. At most 32.
 	Workers int
+	// Blocks has what codecs made of blocks before, and gets what they make now;
+	// nil compresses everything. The files are the same with and without it.
+	Blocks *blockcache.Cache
 }
 
 // Convert reads src once and makes all targets. If anything fails, or ctx ends,
@@ -153,7 +157,7 @@ func (c Converter) feed(ctx context.Context, src Source, writers []Writer) (Summ
 
 	parallel, ctx := errgroup.WithContext(ctx)
 	p := &pipe{
-		src: src, codecs: codecs, codecOf: codecOf,
+		src: src, blocks: c.Blocks, codecs: codecs, codecOf: codecOf,
 		free: make(chan *group, maxGroups), work: make(chan *group, maxGroups), ordered: make(chan *group, maxGroups),
 		out: make([]chan *group, len(writers)),
 	}
@@ -202,6 +206,7 @@ func distinctCodecs(writers []Writer) (codecs []Codec, codecOf []int) {
 // all groups.
 type pipe struct {
 	src     Source
+	blocks  *blockcache.Cache
 	codecs  []Codec
 	codecOf []int
 	free    chan *group
@@ -246,13 +251,9 @@ func (p *pipe) find(ctx context.Context) error {
 
 // encode is one worker.
 func (p *pipe) encode(ctx context.Context) error {
-	encoders := make([]Encoder, len(p.codecs))
-	for i, codec := range p.codecs {
-		encoder, err := codec.NewEncoder()
-		if err != nil {
-			return fmt.Errorf("codec %s: %w", codec.ID(), err)
-		}
-		encoders[i] = encoder
+	encoders, err := newEncoders(p.codecs, p.blocks)
+	if err != nil {
+		return err
 	}
 	for g := range p.work {
 		if err := ctx.Err(); err != nil {

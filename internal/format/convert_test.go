@@ -1,12 +1,16 @@
 package format_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -14,6 +18,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/blockcache"
 	"nodesmith.dev/nodesmith/internal/format/formattest"
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/testenv"
@@ -217,5 +222,91 @@ func TestSizesThatNoDiskHasAreRefused(t *testing.T) {
 		if _, err := (format.Converter{}).Convert(t.Context(), formattest.NewDisk(size), nil); err == nil {
 			t.Errorf("a disk of %d bytes was converted", size)
 		}
+	}
+}
+
+// digests of all targets' files.
+func digests(t *testing.T, targets []format.Target) map[string][32]byte {
+	t.Helper()
+	all := map[string][32]byte{}
+	for _, target := range targets {
+		content, err := os.ReadFile(target.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[filepath.Base(target.Path)] = sha256.Sum256(content)
+	}
+	return all
+}
+
+// counting is a codec that counts what it encodes.
+type counting struct {
+	format.Writer
+	encoded *atomic.Int64
+}
+
+func (c counting) Codec() format.Codec { return countingCodec{c.Writer.Codec(), c.encoded} }
+
+type countingCodec struct {
+	format.Codec
+	encoded *atomic.Int64
+}
+
+func (c countingCodec) NewEncoder() (format.Encoder, error) {
+	e, err := c.Codec.NewEncoder()
+	return countingEncoder{e, c.encoded}, err
+}
+
+type countingEncoder struct {
+	format.Encoder
+	encoded *atomic.Int64
+}
+
+func (e countingEncoder) Encode(dst, block []byte) ([]byte, error) {
+	e.encoded.Add(1)
+	return e.Encoder.Encode(dst, block)
+}
+
+func TestOfAChangedDiskOnlyWhatChangedIsEncoded(t *testing.T) {
+	d := formattest.NewDisk(40 * mib)
+	d.Random(rand.New(rand.NewPCG(5, 5)), 0, 20*mib)
+	d.Put(30*mib, bytes.Repeat([]byte("text "), mib))
+	var encoded atomic.Int64
+	convert := func(blocks *blockcache.Cache) map[string][32]byte {
+		t.Helper()
+		targets := allTargets(t, t.TempDir())
+		for i, target := range targets {
+			targets[i].New = func(out *format.Output, size int64) (format.Writer, error) {
+				w, err := target.New(out, size)
+				if err != nil || w.Codec() == nil {
+					return w, err
+				}
+				return counting{w, &encoded}, nil
+			}
+		}
+		if _, err := (format.Converter{Blocks: blocks}).Convert(t.Context(), d, targets); err != nil {
+			t.Fatal(err)
+		}
+		return digests(t, targets)
+	}
+	cached := func(dir string) (map[string][32]byte, int64) {
+		t.Helper()
+		encoded.Store(0)
+		blocks := blockcache.Open(dir, blockcache.DefaultLimit)
+		defer blocks.Close()
+		return convert(blocks), encoded.Load()
+	}
+	dir := t.TempDir()
+	want := convert(nil)
+	if got, n := cached(dir); !maps.Equal(got, want) || n == 0 {
+		t.Errorf("with an empty cache: %d blocks encoded, the same files: %v", n, maps.Equal(got, want))
+	}
+	if got, n := cached(dir); !maps.Equal(got, want) || n != 0 {
+		t.Errorf("with a full cache: %d blocks encoded, the same files: %v", n, maps.Equal(got, want))
+	}
+	d.Put(5*mib, []byte("changed"))
+	want = convert(nil)
+	if got, n := cached(dir); !maps.Equal(got, want) || n != 2 {
+		t.Errorf("with one block changed: %d blocks encoded, want one for each of two codecs; the same files: %v", n, maps.Equal(got, want))
 	}
 }

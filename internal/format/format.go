@@ -88,7 +88,9 @@ type Writer interface {
 
 // Codec makes encoders. Two codecs with the same ID are the same function.
 type Codec interface {
-	// ID names the function and its parameters, as in "zlib-6".
+	// ID names the function, its parameters and, for who keeps what it returned, a
+	// revision that is raised whenever it returns other bytes: "zlib-7.1". It can
+	// be a file's name.
 	ID() string
 	// NewEncoder returns an encoder for the use of one goroutine.
 	NewEncoder() (Encoder, error)

@@ -40,7 +40,7 @@ func (g *group) reset(offset int64, count, users int) {
 }
 
 // fill reads the group's blocks and encodes those that are not zero.
-func (g *group) fill(src Source, encoders []Encoder) error {
+func (g *group) fill(src Source, encoders encoders) error {
 	data := g.data[:g.count*BlockSize]
 	want := min(int64(len(data)), src.Size()-g.offset)
 	n, err := src.ReadAt(data[:want], g.offset)
@@ -56,10 +56,8 @@ func (g *group) fill(src Source, encoders []Encoder) error {
 		if isZero(block) {
 			continue
 		}
-		for c, encoder := range encoders {
-			if g.room[i][c], err = encoder.Encode(g.room[i][c][:0], block); err != nil {
-				return fmt.Errorf("encode the disk's block at byte %d: %w", g.offset+int64(i)*BlockSize, err)
-			}
+		if err := encoders.encode(g.room[i], block); err != nil {
+			return fmt.Errorf("encode the disk's block at byte %d: %w", g.offset+int64(i)*BlockSize, err)
 		}
 		g.blocks = append(g.blocks, encoded{g.offset + int64(i)*BlockSize, block, g.room[i], hash(block)})
 	}

@@ -67,16 +67,16 @@ type file struct {
 // (go env, apt's sources).
 func Read(ctx context.Context) (Settings, error) {
 	settings := Settings{Now: time.Now()}
-	cache, err := os.UserCacheDir()
+	cache, err := CacheDir()
 	if err != nil {
-		return settings, fault.New(fault.MissingHost, "set XDG_CACHE_HOME or HOME", "no cache directory: %w", err)
+		return settings, err
 	}
 	for _, name := range networkVariables {
 		if value, ok := os.LookupEnv(name); ok {
 			settings.Network = append(settings.Network, name+"="+value)
 		}
 	}
-	settings.CacheDir = filepath.Join(cache, "nodesmith")
+	settings.CacheDir = cache
 	configured, err := readFile()
 	if err != nil {
 		return settings, err
@@ -94,6 +94,18 @@ func Read(ctx context.Context) (Settings, error) {
 	}
 	return settings, nil
 }
+
+// CacheDir returns the folder that may be deleted while no nodesmith runs.
+func CacheDir() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fault.New(fault.MissingHost, "set XDG_CACHE_HOME or HOME", "no cache directory: %w", err)
+	}
+	return filepath.Join(cache, "nodesmith"), nil
+}
+
+// BlocksDir is where a cache directory keeps compressed blocks.
+func BlocksDir(cacheDir string) string { return filepath.Join(cacheDir, "blocks") }
 
 // networkVariables are those that Go programs read for proxies, certificates
 // and credentials of a proxy.

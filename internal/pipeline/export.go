@@ -11,9 +11,11 @@ import (
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/blockcache"
 	formats "nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/format/ova"
 	"nodesmith.dev/nodesmith/internal/format/raw"
+	"nodesmith.dev/nodesmith/internal/host"
 )
 
 // Artifact is one image file for one infrastructure.
@@ -116,7 +118,7 @@ func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []ima
 	}
 	if len(targets) > 0 {
 		p.options.Log("%s: writing %s", d.infrastructure.Name, strings.Join(names, ", "))
-		if err := convert(ctx, filepath.Join(temporary, tree.DiskFile), targets); err != nil {
+		if err := p.convert(ctx, filepath.Join(temporary, tree.DiskFile), targets); err != nil {
 			return err
 		}
 	}
@@ -135,12 +137,14 @@ func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []ima
 }
 
 // convert makes targets of a raw disk.
-func convert(ctx context.Context, path string, targets []format.Target) (err error) {
+func (p *Pipeline) convert(ctx context.Context, path string, targets []format.Target) (err error) {
 	disk, err := formats.OpenFile(path, raw.Format.Name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, disk.Close()) }()
-	_, err = format.Converter{}.Convert(ctx, disk, targets)
+	blocks := blockcache.Open(host.BlocksDir(p.options.Settings.CacheDir), blockcache.DefaultLimit)
+	defer blocks.Close()
+	_, err = format.Converter{Blocks: blocks}.Convert(ctx, disk, targets)
 	return err
 }

@@ -23,7 +23,7 @@ const Level = 7
 type Codec struct{}
 
 // ID names the codec and its level.
-func (Codec) ID() string { return fmt.Sprintf("zlib-%d", Level) }
+func (Codec) ID() string { return fmt.Sprintf("zlib-%d.1", Level) }
 
 // NewEncoder returns an encoder for one goroutine.
 func (Codec) NewEncoder() (format.Encoder, error) {

@@ -20,7 +20,7 @@ const zlibWindow = 1 << 12
 // which is QEMU's (3).
 type zstdCodec struct{}
 
-func (zstdCodec) ID() string { return "qcow2-zstd-3" }
+func (zstdCodec) ID() string { return "qcow2-zstd-3.1" }
 
 func (zstdCodec) NewEncoder() (format.Encoder, error) {
 	encoder, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
@@ -45,7 +45,7 @@ func (e zstdEncoder) Encode(dst, block []byte) ([]byte, error) {
 // zlibCodec makes one raw deflate stream of a cluster.
 type zlibCodec struct{}
 
-func (zlibCodec) ID() string { return "qcow2-deflate-window-4096" }
+func (zlibCodec) ID() string { return "qcow2-deflate-window-4096.1" }
 
 func (zlibCodec) NewEncoder() (format.Encoder, error) {
 	encoder, err := deflate.NewEncoder(func(w io.Writer) (deflate.Writer, error) { return flate.NewWriterWindow(w, zlibWindow) })
