@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/infra"
 	"nodesmith.dev/nodesmith/internal/vmtest"
 )
 
@@ -27,7 +29,9 @@ func verifyCommand(s streams) *cobra.Command {
 		Use: "verify FILE", Short: "Prove an image by booting it or by looking into it",
 		Long: `Level boot proves an image by booting it in QEMU, on BIOS and on UEFI, with bootstrap data
 for cloud-init. The guest itself reports what it found. The image is not changed.
-KVM is used where it works, else QEMU's own emulation, several times slower.
+KVM is used where it works, else QEMU's own emulation, several times slower. The
+machine has the infrastructure's own disk controller and network card where QEMU
+has them: pvscsi (on BIOS) and vmxnet3 for vSphere, NVMe for AWS; else virtio's.
 
 Level contract looks into any image, also one that nodesmith did not build, and
 checks what Cluster API expects of a node: seconds, without root, mount or boot,
@@ -59,6 +63,9 @@ read, is unpacked into a temporary file first.`,
 				return err
 			}
 			options.Disk, options.Deadline = disk, deadline
+			if options.Hardware, err = hardwareOf(args[0], statically.infrastructure); err != nil {
+				return err
+			}
 			options.Notify = func(line string) { fmt.Fprintln(s.err, line) }
 			if console {
 				options.Console = s.err
@@ -81,7 +88,7 @@ read, is unpacked into a temporary file first.`,
 	c.Flags().StringSliceVar(&firmware, "firmware", []string{string(vmtest.BIOS), string(vmtest.UEFI)}, "boot on each of these: bios, uefi, uefi-secure")
 	c.Flags().DurationVar(&deadline, "deadline", 0, "time for one boot (default: 3m on KVM, 10m without)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
-	c.Flags().StringVar(&statically.infrastructure, "infrastructure", "", "contract: where the image will run (default: by the file's name)")
+	c.Flags().StringVar(&statically.infrastructure, "infrastructure", "", "where the image will run (default: by the file's name): its checks, or the disk and network to boot with")
 	c.Flags().StringSliceVar(&statically.accounts, "account", nil, "contract: a person's account that the image is meant to have")
 	c.Flags().BoolVar(&statically.strict, "strict", false, "contract: fail on recommended checks too")
 	c.Flags().BoolVar(&statically.all, "all", false, "contract: show the checks that passed as well")
@@ -108,6 +115,16 @@ func bootOptions(firmware []string) (vmtest.BootOptions, error) {
 		options.Firmwares = append(options.Firmwares, vmtest.Firmware(f))
 	}
 	return options, nil
+}
+
+// hardwareOf returns the devices of the infrastructure that is named, or else of
+// the one in the image's name; none in particular for others' images.
+func hardwareOf(path, infrastructure string) (infra.Hardware, error) {
+	place, ok := infra.Find(cmp.Or(infrastructure, infrastructureOf(path)))
+	if infrastructure != "" && !ok {
+		return infra.Hardware{}, fault.New(fault.Usage, "", "--infrastructure %q is not one of %s", infrastructure, strings.Join(infra.Names(), ", "))
+	}
+	return place.Hardware, nil
 }
 
 func printReport(w io.Writer, report *vmtest.Report, asJSON bool) error {

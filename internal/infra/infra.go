@@ -20,6 +20,9 @@ type Infrastructure struct {
 	Format string // of the file that nodes are made from, by its name in format/known
 	// KernelArguments are what its consoles and disks need.
 	KernelArguments []string
+	// Hardware is what the image has drivers for. Where the infrastructure's own
+	// can't be had elsewhere (Hyper-V's, EC2's network card), it is virtio.
+	Hardware Hardware
 	// Software is installed on top of what every node has.
 	Software []distro.Software
 	// TimeServers are the infrastructure's own; empty for the distribution's.

@@ -45,6 +45,9 @@ func TestEveryInfrastructureSaysWhatItsNodesNeed(t *testing.T) {
 					t.Errorf("software %q is unknown", s)
 				}
 			}
+			if i.Hardware.Disk == "" || i.Hardware.Network == "" {
+				t.Errorf("hardware %+v", i.Hardware)
+			}
 			var files []string
 			for _, f := range config.Files {
 				files = append(files, f.Path)

@@ -1,6 +1,7 @@
 package vmtest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"syscall"
 
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/infra"
 )
 
 // mac is the network card's address; assets/network-config matches it.
@@ -23,11 +25,14 @@ const mac = "52:54:00:6e:73:01"
 
 // Options describe a machine. Zero values get the defaults named below.
 type Options struct {
-	Disk      Disk // never written
-	Firmware  Firmware
-	Accel     Accel // default: what Accelerator says
-	CPUs      int   // default 2
-	MemoryMiB int   // default 2048
+	Disk     Disk // never written
+	Firmware Firmware
+	Accel    Accel // default: what Accelerator says
+	// Hardware is that of the infrastructure that the image is for; virtio's by
+	// default.
+	Hardware  infra.Hardware
+	CPUs      int // default 2
+	MemoryMiB int // default 2048
 	// Growth is how many bytes larger the guest's disk is than the image: the
 	// guest has to grow its root file system over them.
 	Growth int64
@@ -83,6 +88,9 @@ func (o Options) withDefaults(ctx context.Context) Options {
 	if o.Accel == "" {
 		o.Accel, _ = Accelerator(ctx)
 	}
+	o.Hardware.Disk = cmp.Or(o.Hardware.Disk, infra.VirtioBlock)
+	o.Hardware.Network = cmp.Or(o.Hardware.Network, infra.VirtioNet)
+	o.Hardware = bootable(o.Firmware, o.Hardware)
 	if o.CPUs == 0 {
 		o.CPUs = 2
 	}
@@ -167,11 +175,13 @@ func prepare(ctx context.Context, o Options, dir string) ([]string, error) {
 		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=report,name=" + ChannelName,
 		"-chardev", "socket,id=control,fd=4", "-mon", "chardev=control,mode=control",
 		"-device", "virtio-rng-pci",
-		"-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile=,mac=" + mac,
-		// werror=report: a full host gives the guest an I/O error, not a pause.
-		"-device", "virtio-blk-pci,drive=disk,bootindex=0,werror=report",
+	}
+	devices, err := o.devices()
+	if err != nil {
+		return nil, err
 	}
 	args = append(args, disk...)
+	args = append(args, devices...)
 	args = append(args, accels[o.Accel].args...)
 	args = append(args, firmware...)
 	if o.Seed != nil {
@@ -179,8 +189,7 @@ func prepare(ctx context.Context, o Options, dir string) ([]string, error) {
 		if err := o.Seed.write(ctx, seed, dir); err != nil {
 			return nil, err
 		}
-		args = append(args, "-drive", "if=none,id=seed,format=raw,readonly=on,file="+escape(seed),
-			"-device", "virtio-blk-pci,drive=seed")
+		args = append(args, "-drive", "if=none,id=seed,format=raw,readonly=on,file="+escape(seed))
 	}
 	return args, nil
 }

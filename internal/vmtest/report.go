@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"nodesmith.dev/nodesmith/internal/infra"
 )
 
 // The version and kind of a Report in JSON.
@@ -28,9 +30,12 @@ type BootResult struct {
 	Firmware          Firmware `json:"firmware"`
 	Accelerator       Accel    `json:"accelerator"`
 	AcceleratorReason string   `json:"acceleratorReason"`
-	Seconds           float64  `json:"seconds"` // from QEMU's start to the report's end
-	Verdict           Status   `json:"verdict"` // pass only if every check passed
-	Checks            []Check  `json:"checks"`
+	// Disk and Network are the drivers of the machine's devices.
+	Disk    infra.DiskController `json:"disk"`
+	Network infra.NetworkCard    `json:"network"`
+	Seconds float64              `json:"seconds"` // from QEMU's start to the report's end
+	Verdict Status               `json:"verdict"` // pass only if every check passed
+	Checks  []Check              `json:"checks"`
 	// Error says why the boot did not come to its report's end.
 	Error string `json:"error,omitempty"`
 }
@@ -70,8 +75,8 @@ func verdict(checks []Check) Status {
 func (r *Report) WriteText(w io.Writer) error {
 	var b strings.Builder
 	for _, boot := range r.Boots {
-		fmt.Fprintf(&b, "%-4s  boot on %s in %.0f s under %s (%s)\n", mark(boot.Verdict), boot.Firmware, boot.Seconds,
-			boot.Accelerator, boot.AcceleratorReason)
+		fmt.Fprintf(&b, "%-4s  boot on %s with %s and %s in %.0f s under %s (%s)\n", mark(boot.Verdict), boot.Firmware,
+			boot.Disk, boot.Network, boot.Seconds, boot.Accelerator, boot.AcceleratorReason)
 		width := 0
 		for _, c := range boot.Checks {
 			width = max(width, len(c.ID))

@@ -12,17 +12,17 @@ import (
 
 func TestReportReadsAsATable(t *testing.T) {
 	r := Report{ReportVersion, ReportKind, Fail, []BootResult{
-		{BIOS, TCG, "as asked", 41.2, Pass, []Check{{"user-data", Pass, "uid 0"}, {"swap.off", Pass, "none"}}, ""},
-		{UEFI, KVM, "a test guest ran on KVM", 180, Fail, []Check{{"user-data", Fail, "not reported: cloud-init ran"}}, "guest on uefi firmware:\n    line"},
+		{BIOS, TCG, "as asked", "virtio_blk", "virtio_net", 41.2, Pass, []Check{{"user-data", Pass, "uid 0"}, {"swap.off", Pass, "none"}}, ""},
+		{UEFI, KVM, "a test guest ran on KVM", "nvme", "virtio_net", 180, Fail, []Check{{"user-data", Fail, "not reported: cloud-init ran"}}, "guest on uefi firmware:\n    line"},
 	}}
 	var text strings.Builder
 	if err := r.WriteText(&text); err != nil {
 		t.Fatal(err)
 	}
-	want := `pass  boot on bios in 41 s under tcg (as asked)
+	want := `pass  boot on bios with virtio_blk and virtio_net in 41 s under tcg (as asked)
       pass  user-data  uid 0
       pass  swap.off   none
-FAIL  boot on uefi in 180 s under kvm (a test guest ran on KVM)
+FAIL  boot on uefi with nvme and virtio_net in 180 s under kvm (a test guest ran on KVM)
       FAIL  user-data  not reported: cloud-init ran
       guest on uefi firmware:
           line
@@ -36,7 +36,7 @@ FAIL  verdict
 		t.Fatal(err)
 	}
 	if want := `{"apiVersion":"nodesmith.dev/v1alpha1","kind":"BootReport","verdict":"fail","boots":[{"firmware":"bios","accelerator":"tcg",` +
-		`"acceleratorReason":"as asked","seconds":41.2,"verdict":"pass","checks":[{"id":"user-data","status":"pass","evidence":"uid 0"},`; !strings.HasPrefix(string(data), want) {
+		`"acceleratorReason":"as asked","disk":"virtio_blk","network":"virtio_net","seconds":41.2,"verdict":"pass","checks":[{"id":"user-data","status":"pass","evidence":"uid 0"},`; !strings.HasPrefix(string(data), want) {
 		t.Errorf("JSON %s\nwant   %s...", data, want)
 	}
 }

@@ -132,7 +132,9 @@ func Run(ctx context.Context, options RunOptions, script Script) (BootResult, er
 	if options.Deadline == 0 {
 		options.Deadline = options.Accel.Deadline()
 	}
+	options.Options = options.withDefaults(ctx)
 	result.Accelerator, result.AcceleratorReason = options.Accel, why
+	result.Disk, result.Network = options.Hardware.Disk, options.Hardware.Network
 	seed, err := script.Seed()
 	if err != nil {
 		return fail(err)
