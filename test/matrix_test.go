@@ -19,7 +19,7 @@ import (
 // What make test-all builds: every operating system with every Kubernetes.
 var (
 	matrixReleases   = []string{"12", "13"}
-	matrixKubernetes = []string{"v1.34.0", "v1.35.6", "v1.36.4", "v1.37.2"}
+	matrixKubernetes = []string{"v1.34.0", "v1.35.0", "v1.36.4", "v1.37.2"}
 )
 
 // osStep and kubernetesStep match the expensive steps that images share.

@@ -1,6 +1,8 @@
 package infra
 
 import (
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +77,25 @@ func TestEveryLayerOfFilesBelongsToAnInfrastructure(t *testing.T) {
 	for _, e := range entries {
 		if !slices.Contains(Names(), e.Name()) {
 			t.Errorf("assets/%s belongs to none of %q", e.Name(), Names())
+		}
+	}
+}
+
+func TestEveryInfrastructureIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/infrastructures.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range Names() {
+		row := regexp.MustCompile("(?m)^\\| `" + name + "` \\|.*$").FindString(string(text))
+		i, _ := Find(name)
+		for _, s := range i.Software {
+			if !strings.Contains(row, string(s)) {
+				t.Errorf("%s: %q does not name the %s", name, row, s)
+			}
+		}
+		if row == "" {
+			t.Errorf("%s has no row", name)
 		}
 	}
 }
