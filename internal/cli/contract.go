@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/manifest"
 )
 
 func contractCommand(s streams) *cobra.Command {
@@ -66,6 +68,11 @@ func verifyContract(ctx context.Context, s streams, name, from string, o contrac
 	if o.infrastructure == "" {
 		o.infrastructure = infrastructureOf(name)
 	}
+	if o.accounts == nil {
+		if o.accounts, err = accountsOf(name); err != nil {
+			return err
+		}
+	}
 	firmware := slices.Clone(o.firmware)
 	for i, f := range firmware {
 		firmware[i] = strings.TrimSuffix(f, "-secure")
@@ -83,13 +90,31 @@ func verifyContract(ctx context.Context, s streams, name, from string, o contrac
 	return errors.Join(report.Err(o.strict), printed)
 }
 
+// accountsOf returns the accounts that the manifest beside an image names; none
+// where there is no manifest.
+func accountsOf(name string) ([]string, error) {
+	m, err := manifest.Read(withoutSuffix(name) + manifest.Suffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return m.Customization.Users, nil
+}
+
+// withoutSuffix returns an image file's path without its format's suffix.
+func withoutSuffix(name string) string {
+	for _, suffix := range append(known.Suffixes(), filepath.Ext(name)) {
+		name = strings.TrimSuffix(name, suffix)
+	}
+	return name
+}
+
 // infrastructureOf reads the infrastructure from the name that build gives to
 // an image, NAME-INFRASTRUCTURE.FORMAT; "" when it is another's name.
 func infrastructureOf(name string) string {
-	stem := filepath.Base(name)
-	for _, suffix := range append(known.Suffixes(), filepath.Ext(name)) {
-		stem = strings.TrimSuffix(stem, suffix)
-	}
+	stem := filepath.Base(withoutSuffix(name))
 	if i := strings.LastIndex(stem, "-"); i >= 0 && slices.Contains(contract.Infrastructures, stem[i+1:]) {
 		return stem[i+1:]
 	}

@@ -12,6 +12,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/manifest"
 )
 
 func TestAFailedContractExitsWithItsOwnCode(t *testing.T) {
@@ -98,6 +99,20 @@ func TestTheInfrastructureIsReadFromTheFileName(t *testing.T) {
 	} {
 		if got := infrastructureOf(filepath.FromSlash(name)); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestTheManifestBesideAnImageNamesItsAccounts(t *testing.T) {
+	dir := t.TempDir()
+	m := manifest.Manifest{Customization: manifest.Customization{Users: []string{"ada"}}}
+	if err := m.Write(filepath.Join(dir, "node-gcp.manifest.json")); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{"node-gcp.tar.gz": 1, "node-gcp.raw": 1, "other-gcp.raw": 0} {
+		accounts, err := accountsOf(filepath.Join(dir, name))
+		if err != nil || len(accounts) != want {
+			t.Errorf("%s: %q, %v", name, accounts, err)
 		}
 	}
 }

@@ -89,7 +89,7 @@ read, is unpacked into a temporary file first.`,
 	c.Flags().DurationVar(&deadline, "deadline", 0, "time for one boot (default: 3m on KVM, 10m without)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
 	c.Flags().StringVar(&statically.infrastructure, "infrastructure", "", "where the image will run (default: by the file's name): its checks, or the disk and network to boot with")
-	c.Flags().StringSliceVar(&statically.accounts, "account", nil, "contract: a person's account that the image is meant to have")
+	c.Flags().StringSliceVar(&statically.accounts, "account", nil, "contract: a person's account that the image is meant to have (default: those of the manifest beside it)")
 	c.Flags().BoolVar(&statically.strict, "strict", false, "contract: fail on recommended checks too")
 	c.Flags().BoolVar(&statically.all, "all", false, "contract: show the checks that passed as well")
 	c.Flags().BoolVar(&console, "console", false, "show the guest's serial console on standard error")

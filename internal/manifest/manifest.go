@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -27,6 +28,9 @@ const (
 	APIVersion = "nodesmith.dev/manifest/v1alpha1"
 	Kind       = "Manifest"
 )
+
+// Suffix takes the place of an image file's own in the name of its manifest.
+const Suffix = ".manifest.json"
 
 // Manifest says what is in one image for one infrastructure.
 type Manifest struct {
@@ -196,6 +200,23 @@ func from(image containerimage.Assembled, l *lock.Lock) string {
 		return "registry"
 	}
 	return "archive"
+}
+
+// Read reads a document. A missing file is an error that wraps fs.ErrNotExist.
+func Read(path string) (*Manifest, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var m Manifest
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fault.New(fault.BadSpec, "build the image again, or remove the file", "manifest %s: %w", path, err)
+	}
+	if m.APIVersion != APIVersion || m.Kind != Kind {
+		return nil, fault.New(fault.BadSpec, "build the image again, or remove the file",
+			"manifest %s: apiVersion %q and kind %q, not %q and %q", path, m.APIVersion, m.Kind, APIVersion, Kind)
+	}
+	return &m, nil
 }
 
 // Marshal returns the document.

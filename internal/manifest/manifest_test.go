@@ -1,7 +1,8 @@
 package manifest
 
 import (
-	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"nodesmith.dev/nodesmith/internal/containerimage"
+	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/manifest/programs"
 )
@@ -75,9 +77,24 @@ func TestAWrittenManifestIsReadBackAsItWas(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), `"/a&b"`) {
 		t.Fatalf("%s: %v", text, err)
 	}
-	var back Manifest
-	if err := json.Unmarshal(text, &back); err != nil || !reflect.DeepEqual(back, m) || back.Kind != Kind {
+	back, err := Read(path)
+	if err != nil || !reflect.DeepEqual(*back, m) {
 		t.Errorf("got %+v, %v", back, err)
+	}
+}
+
+func TestWhatIsNoManifestIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.json")
+	if _, err := Read(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+	for _, text := range []string{"", "[]", `{"apiVersion": "nodesmith.dev/manifest/v0", "kind": "Manifest"}`} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Read(path); fault.KindOf(err) != fault.BadSpec {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }
 

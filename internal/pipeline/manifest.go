@@ -25,7 +25,7 @@ import (
 // ManifestName returns the file name of the manifest of an image for one
 // infrastructure.
 func ManifestName(image *v1alpha1.NodeImage, infrastructure string) string {
-	return image.Metadata.Name + "-" + infrastructure + ".manifest.json"
+	return image.Metadata.Name + "-" + infrastructure + manifest.Suffix
 }
 
 // writeManifest writes what went into a disk, unless the file says so already.
