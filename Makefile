@@ -33,8 +33,8 @@ test: deps build ## everything that CI runs
 	@$(GOTEST) -v ./test
 
 .PHONY: test-all
-test-all: test ## test, then every Kubernetes version on every Debian: hours without KVM
-	@go test -tags all -count=1 -timeout 6h -v -run TestEveryKubernetesOnEveryOS ./test
+test-all: test ## test, then every Kubernetes version on every Debian, and every format booted: hours without KVM
+	@go test -tags all -count=1 -timeout 6h -v -run 'TestEveryKubernetesOnEveryOS|TestTheImageBootsFromEveryFormat' ./test
 
 .PHONY: unit
 unit: ## the fast tests alone
