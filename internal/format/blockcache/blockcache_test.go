@@ -224,3 +224,34 @@ func TestWhatAKilledProcessLeftGoesAfterADay(t *testing.T) {
 		t.Error("one that may be in use is gone")
 	}
 }
+
+func FuzzOpenSegment(f *testing.F) {
+	dir := f.TempDir()
+	fill(dir, 1<<20, 0, 5)
+	var good []byte
+	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			good, err = os.ReadFile(path)
+		}
+		return err
+	})
+	f.Add(good)
+	f.Add([]byte(nil))
+	path := filepath.Join(dir, "fuzzed")
+	f.Fuzz(func(t *testing.T, content []byte) {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := openSegment(path)
+		if err != nil {
+			return
+		}
+		defer s.close()
+		for i := range 5 {
+			s.get(block(i), nil)
+		}
+		for _, e := range s.index {
+			s.get(e.Digest, nil)
+		}
+	})
+}
