@@ -127,4 +127,37 @@ var badSettings = []badSpec{
 			"s.yaml:15:37: spec.scripts[6].content: the content is empty; allowed: a shell script, or one whose first line is #! and an interpreter of the tree\n" +
 			"s.yaml:16:12: spec.scripts[7].name: \"/etc/systemd/system/first-boot-f.service\" is there twice; first as spec.files[0].path",
 	},
+	{
+		"mirrors that can't be asked or trusted", "",
+		"  containerRuntime:\n    registryMirrors:\n    - {registry: 'https://quay.io/', mirrors: [{url: mirror.example.com}, {url: 'https://ada:secret@m.example.com'}]}\n" +
+			"    - {registry: registry-1.docker.io, mirrors: []}\n    - registry: quay.io\n      mirrors:\n" +
+			"      - {url: 'http://m', skipVerify: true}\n      - {url: 'https://m', skipVerify: true, ca: {source: motd.txt}, capabilities: [pull, list]}\n" +
+			"      - {url: 'https://n', ca: {source: motd.txt}}\n      - {url: 'https://m'}\n    - {registry: quay.io, mirrors: [{}]}\n",
+		"s.yaml:10:18: spec.containerRuntime.registryMirrors[0].registry: \"https://quay.io/\" is not the name of a registry; allowed: a host name, perhaps with a port, such as docker.io or registry.example.com:5000; or _default; did you mean \"quay.io\"?\n" +
+			"s.yaml:10:54: spec.containerRuntime.registryMirrors[0].mirrors[0].url: \"mirror.example.com\" is not a URL of a server; allowed: an http or https URL, such as https://mirror.example.com/dockerhub\n" +
+			"s.yaml:10:81: spec.containerRuntime.registryMirrors[0].mirrors[1].url: the URL holds credentials, which do not belong in a NodeImage; take them for exposed; allowed: an http or https URL, such as https://mirror.example.com/dockerhub\n" +
+			"s.yaml:11:18: spec.containerRuntime.registryMirrors[1].registry: \"registry-1.docker.io\" is not the name that images have; did you mean \"docker.io\"?\n" +
+			"s.yaml:11:49: spec.containerRuntime.registryMirrors[1].mirrors: is required\n" +
+			"s.yaml:14:9: spec.containerRuntime.registryMirrors[2].mirrors[0]: has no certificate to verify: its url begins with http://; allowed: skipVerify and ca with https:// alone\n" +
+			"s.yaml:15:9: spec.containerRuntime.registryMirrors[2].mirrors[1]: has both skipVerify and ca; allowed: at most one of skipVerify, ca\n" +
+			"s.yaml:15:91: spec.containerRuntime.registryMirrors[2].mirrors[1].capabilities[1]: \"list\" is not something that a mirror can be trusted with; allowed: pull, resolve, push\n" +
+			"s.yaml:16:41: spec.containerRuntime.registryMirrors[2].mirrors[2].ca.source: \"motd.txt\" holds no PEM block: -----BEGIN CERTIFICATE-----; allowed: exactly one certificate in PEM form, -----BEGIN CERTIFICATE-----\n" +
+			"s.yaml:17:15: spec.containerRuntime.registryMirrors[2].mirrors[3].url: \"https://m\" is there twice; first as spec.containerRuntime.registryMirrors[2].mirrors[1].url\n" +
+			"s.yaml:18:18: spec.containerRuntime.registryMirrors[3].registry: \"quay.io\" is there twice; first as spec.containerRuntime.registryMirrors[2].registry\n" +
+			"s.yaml:18:37: spec.containerRuntime.registryMirrors[3].mirrors[0].url: is required; allowed: an http or https URL, such as https://mirror.example.com/dockerhub",
+	},
+	{
+		"files of containerd that it would refuse, pass over or break with", "",
+		"  containerRuntime:\n    config:\n    - {name: a.conf, content: 'version = 2'}\n    - name: b.toml\n      content: |\n        version = 3\n        [metrics\n" +
+			"    - {name: c.toml, content: 'metric = {}'}\n    - {name: d.toml, content: 'root = \"/data\"'}\n" +
+			"    - name: e.toml\n      content: |\n        [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\n        SystemdCgroup = false\n    - {name: b.toml, content: ''}\n",
+		"s.yaml:10:14: spec.containerRuntime.config[0].name: \"a.conf\" is not the name of a file in TOML; allowed: a file name that ends in .toml, such as 10-metrics.toml\n" +
+			"s.yaml:10:31: spec.containerRuntime.config[0].content: version = 2 is not the version of this Kubernetes' containerd; allowed: version = 3, or none\n" +
+			"s.yaml:14: spec.containerRuntime.config[1].content: the content is not TOML: expected ']' to close table name\n" +
+			"s.yaml:15:31: spec.containerRuntime.config[2].content: \"metric\" is not a setting of containerd; allowed: version, root, state, temp, grpc, ttrpc, debug, metrics, disabled_plugins, required_plugins, plugins, oom_score, cgroup, proxy_plugins, timeouts, imports, stream_processors; did you mean \"metrics\"?\n" +
+			"s.yaml:16:31: spec.containerRuntime.config[3].content: root can't be set: the image's container images lie in /var/lib/containerd\n" +
+			"s.yaml:18:16: spec.containerRuntime.config[4].content: plugins > io.containerd.cri.v1.runtime > containerd > runtimes > runc > options > SystemdCgroup can't be set: kubelet's cgroup driver is systemd's as well\n" +
+			"s.yaml:21:14: spec.containerRuntime.config[5].name: \"/etc/containerd/conf.d/b.toml\" is there twice; first as spec.containerRuntime.config[1].name\n" +
+			"s.yaml:21:31: spec.containerRuntime.config[5].content: is required",
+	},
 }

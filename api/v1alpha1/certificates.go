@@ -22,13 +22,20 @@ func (c *checker) certificates(certificates []CACertificate, buildContext fs.FS)
 		if c.matches(at+".name", ca.Name, certificateNameSyntax) {
 			c.repeated(seen, at+".name", ca.Name, ca.Name)
 		}
-		field, found, ok := c.contentOrSource(at, ca.Content, ca.Source, buildContext)
-		if !ok {
-			continue
-		}
-		if _, err := ca.Read(buildContext); err != nil { // which repeats nothing of the text: it may be a key
-			c.add(FieldError{Field: field, Found: found, Problem: err.Error(), Allowed: []string{certificateForm}})
-		}
+		c.certificate(at, ca.Content, ca.Source, buildContext)
+	}
+}
+
+// certificate checks a certificate that is given as text or as a file of the
+// build context.
+func (c *checker) certificate(at, content, source string, buildContext fs.FS) {
+	field, found, ok := c.contentOrSource(at, content, source, buildContext)
+	if !ok {
+		return
+	}
+	ca := CACertificate{Content: content, Source: source}
+	if _, err := ca.Read(buildContext); err != nil { // which repeats nothing of the text: it may be a key
+		c.add(FieldError{Field: field, Found: found, Problem: err.Error(), Allowed: []string{certificateForm}})
 	}
 }
 

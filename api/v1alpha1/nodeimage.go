@@ -71,6 +71,8 @@ type Spec struct {
 	Source Source `json:"source,omitzero"`
 	// Architecture is that of the machine, as Debian and Go name it.
 	Architecture string `json:"architecture,omitempty"`
+	// ContainerRuntime is how containerd is set up.
+	ContainerRuntime ContainerRuntime `json:"containerRuntime,omitzero"`
 	// Repositories are package repositories beside the distribution's own, for
 	// packages. They are verified as strictly, and locked.
 	Repositories []Repository `json:"repositories,omitempty"`

@@ -17,11 +17,12 @@ import (
 
 // known stands for what the program supports.
 var known = v1alpha1.Known{
-	Distributions:   map[string][]string{"debian": {"12", "13"}, "ubuntu": {"22.04", "24.04"}},
-	Kubernetes:      []string{"v1.33", "v1.34"},
-	Infrastructures: []string{"qemu", "vsphere", "aws", "azure", "openstack", "kubevirt", "proxmox", "nutanix", "gcp"},
-	Architectures:   []string{"amd64"},
-	Formats:         []string{"qcow2", "raw"},
+	Distributions:    map[string][]string{"debian": {"12", "13"}, "ubuntu": {"22.04", "24.04"}},
+	Kubernetes:       []string{"v1.33", "v1.34"},
+	ContainerdConfig: map[string]int{"v1.33": 2, "v1.34": 3},
+	Infrastructures:  []string{"qemu", "vsphere", "aws", "azure", "openstack", "kubevirt", "proxmox", "nutanix", "gcp"},
+	Architectures:    []string{"amd64"},
+	Formats:          []string{"qcow2", "raw"},
 }
 
 // buildContext is where the tests' files[].source are.

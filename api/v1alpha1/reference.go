@@ -53,7 +53,7 @@ type Field struct {
 
 // sources are the files whose comments describe the fields.
 //
-//go:embed nodeimage.go sources.go containerimages.go directories.go scripts.go vsphere.go
+//go:embed nodeimage.go sources.go containerimages.go directories.go scripts.go runtime.go vsphere.go
 var sources embed.FS
 
 // forms are the forms of strings that Validate checks, by path.
@@ -81,7 +81,7 @@ var forms = map[string]syntax{
 	"spec.sysctls":                          sysctlValueSyntax,
 	"spec.kernelModules":                    moduleSyntax,
 	"spec.systemdUnits[].name":              unitSyntax,
-	"spec.systemdUnits[].content":           unitContentSyntax,
+	"spec.systemdUnits[].content":           textSyntax,
 	"spec.ntpServers":                       serverSyntax,
 	"spec.timeZone":                         timeZoneSyntax,
 	"spec.caCertificates[].name":            certificateNameSyntax,
@@ -89,7 +89,7 @@ var forms = map[string]syntax{
 	"spec.caCertificates[].source":          sourceSyntax,
 	"spec.users[].name":                     userSyntax,
 	"spec.systemdUnits[].dropIns[].name":    dropInSyntax,
-	"spec.systemdUnits[].dropIns[].content": unitContentSyntax,
+	"spec.systemdUnits[].dropIns[].content": textSyntax,
 	"spec.users[].sshAuthorizedKeys":        {"an SSH public key", sshKeyForm, nil, 0},
 	"spec.users[].groups":                   groupSyntax,
 	"spec.users[].shell":                    shellSyntax,
@@ -126,6 +126,13 @@ var forms = map[string]syntax{
 	"spec.repositories[].components":                        componentSyntax,
 	"spec.repositories[].signedBy[].content":                {"a signing key", signingKeyForm, nil, 0},
 	"spec.repositories[].signedBy[].source":                 sourceSyntax,
+
+	"spec.containerRuntime.registryMirrors[].registry":             registrySyntax,
+	"spec.containerRuntime.registryMirrors[].mirrors[].url":        {"a URL", mirrorForm, nil, 0},
+	"spec.containerRuntime.registryMirrors[].mirrors[].ca.content": {"a certificate", certificateForm, nil, 0},
+	"spec.containerRuntime.registryMirrors[].mirrors[].ca.source":  sourceSyntax,
+	"spec.containerRuntime.config[].name":                          tomlNameSyntax,
+	"spec.containerRuntime.config[].content":                       textSyntax,
 }
 
 // keyForms are the forms of the keys of maps, by path.
@@ -162,6 +169,7 @@ func (k Known) values() map[string][]string {
 		"spec.os.distro":       slices.Sorted(maps.Keys(k.Distributions)),
 		"spec.os.version":      slices.Compact(versions),
 		"spec.infrastructures": k.Infrastructures, "spec.architecture": k.Architectures, "spec.formats": k.Formats,
+		"spec.containerRuntime.registryMirrors[].mirrors[].capabilities": capabilities,
 		"spec.scripts[].when":   scriptPoints,
 		"spec.vsphere.firmware": firmwares,
 	}
@@ -258,10 +266,11 @@ func (r reference) fields(parent *Field, v reflect.Value, examples []*yaml.Node)
 		if form, ok := r.forms[f.Path]; ok {
 			f.syntax, f.Form = &form, form.allowed
 		}
-		if err := f.quote(examples); err != nil {
+		values, err := f.quote(examples)
+		if err != nil {
 			return err
 		}
-		if err := r.typed(f, v.FieldByIndex(at.Index)); err != nil {
+		if err := r.typed(f, v.FieldByIndex(at.Index), values); err != nil {
 			return err
 		}
 		parent.Fields = append(parent.Fields, f)
@@ -270,8 +279,8 @@ func (r reference) fields(parent *Field, v reflect.Value, examples []*yaml.Node)
 }
 
 // typed fills in what follows from the field's type and from v, its default.
-func (r reference) typed(f *Field, v reflect.Value) error {
-	items := []*yaml.Node{f.example}
+// examples are all values of it that the example has.
+func (r reference) typed(f *Field, v reflect.Value, examples []*yaml.Node) error {
 	switch t := f.goType; {
 	case t == reflect.TypeFor[Size]():
 		f.Type = "size"
@@ -287,13 +296,17 @@ func (r reference) typed(f *Field, v reflect.Value) error {
 		}
 	case t.Kind() == reflect.Struct:
 		f.Type = "object"
-		return r.fields(f, v, items)
+		return r.fields(f, v, examples)
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String:
 		f.Type = "list of strings"
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
 		f.Type = "list of objects"
 		f.Path += "[]"
-		return r.fields(f, v.Index(0), f.example.Content)
+		var items []*yaml.Node
+		for _, list := range examples {
+			items = append(items, list.Content...)
+		}
+		return r.fields(f, v.Index(0), items)
 	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.String:
 		f.Type = "map of strings"
 	default:
@@ -314,23 +327,27 @@ func text(v reflect.Value) string {
 	return string(data)
 }
 
-// quote takes the field's example from the first of the objects that has it.
-func (f *Field) quote(objects []*yaml.Node) error {
+// quote takes the field's example from the first of the objects that has it,
+// and returns the values that all of them have.
+func (f *Field) quote(objects []*yaml.Node) ([]*yaml.Node, error) {
+	var values []*yaml.Node
 	for _, object := range objects {
 		for i := 0; i+1 < len(object.Content); i += 2 {
-			if object.Content[i].Value != f.Name {
-				continue
+			if object.Content[i].Value == f.Name {
+				values = append(values, withoutComments(object.Content[i+1]))
 			}
-			f.example = withoutComments(object.Content[i+1])
-			var text strings.Builder
-			encoder := yaml.NewEncoder(&text)
-			encoder.SetIndent(2)
-			err := errors.Join(encoder.Encode(map[string]*yaml.Node{f.Name: f.example}), encoder.Close())
-			f.Example = strings.TrimSuffix(text.String(), "\n")
-			return err
 		}
 	}
-	return fmt.Errorf("the example does not set %s", f.Path)
+	if len(values) == 0 {
+		return nil, fmt.Errorf("the example does not set %s", f.Path)
+	}
+	f.example = values[0]
+	var text strings.Builder
+	encoder := yaml.NewEncoder(&text)
+	encoder.SetIndent(2)
+	err := errors.Join(encoder.Encode(map[string]*yaml.Node{f.Name: f.example}), encoder.Close())
+	f.Example = strings.TrimSuffix(text.String(), "\n")
+	return values, err
 }
 
 func withoutComments(n *yaml.Node) *yaml.Node {

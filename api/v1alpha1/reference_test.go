@@ -54,6 +54,8 @@ func TestReferenceHasTheDefaultsThatDefaultSets(t *testing.T) {
 		"spec.vsphere.memory": "2Gi", "spec.vsphere.network": "nic0", "spec.systemdUnits[].enable": "false", "spec.systemdUnits[].mask": "false",
 		"spec.files[].owner": "root:root", "spec.users[].shell": "/bin/bash", "spec.users[].sudo": "false",
 		"spec.source.os.type": "packages", "spec.source.kubernetes.type": "goModules", "spec.repositories[].buildOnly": "false",
+		"spec.containerRuntime.registryMirrors[].exclusive": "false", "spec.containerRuntime.registryMirrors[].mirrors[].overridePath": "false",
+		"spec.containerRuntime.registryMirrors[].mirrors[].skipVerify": "false",
 		"spec.files[].template": "false", "spec.directories[].mode": "0755", "spec.directories[].owner": "root:root",
 	}
 	for f := range reference(t).All() {

@@ -65,6 +65,7 @@ var exactlyOne = map[string][]string{
 	"spec.files[]":          {"content", "source"},
 	"spec.scripts[]":        {"content", "source"},
 	"spec.caCertificates[]": {"content", "source"},
+	"spec.containerRuntime.registryMirrors[].mirrors[].ca": {"content", "source"},
 }
 
 // Schema returns the JSON Schema (draft 2020-12) of a NodeImage, for editors

@@ -109,22 +109,11 @@ func (c *checker) scripts(scripts []Script, buildContext fs.FS) {
 			c.claim(at+".name", path.Join(UnitDirectory, script.UnitName()), aFile)
 		}
 		c.oneOf(at+".when", script.When, "is not a point at which scripts run", scriptPoints)
-		field, found := at+".content", "the content"
-		switch {
-		case script.Content != "" && script.Source != "":
-			c.add(FieldError{Field: at, Problem: "has both content and source", Allowed: []string{"exactly one of content, source"}})
+		field, found, ok := c.contentOrSource(at, script.Content, script.Source, buildContext)
+		if !ok {
 			continue
-		case script.Content == "" && script.Source == "":
-			c.add(FieldError{Field: at, Problem: "has neither content nor source", Allowed: []string{"exactly one of content, source"}})
-			continue
-		case script.Source != "":
-			before := len(c.errs)
-			c.source(at+".source", script.Source, buildContext)
-			if len(c.errs) > before || buildContext == nil {
-				continue
-			}
-			field, found = at+".source", quote(script.Source)
-		case !contentSyntax.ok(script.Content):
+		}
+		if script.Source == "" && !contentSyntax.ok(script.Content) {
 			c.add(FieldError{Field: field, Found: found, Problem: "is not " + contentSyntax.what, Allowed: []string{contentSyntax.allowed}})
 			continue
 		}

@@ -85,6 +85,7 @@ var (
 		"text", "UTF-8 text without control characters U+0000 and U+007F to U+009F; source takes any file",
 		regexp.MustCompile(`^[^\x00\x7f-\x{9f}\x{fffe}\x{ffff}]*$`), 0,
 	}
+	textSyntax = syntax{"text", "UTF-8 text without control characters U+0000 and U+007F to U+009F", contentSyntax.pattern, 0}
 	// Octal digits with a quarter for setuid, setgid and sticky.
 	modeSyntax = syntax{
 		"a file mode", `three or four octal digits in quotes, such as "0644"`,
@@ -122,6 +123,21 @@ var (
 		"the value of a kernel parameter", "one line",
 		regexp.MustCompile(`^[^` + control + `]*$`), 4095,
 	}
+	// A host as images name it, in lower case, with a port if it is not the
+	// usual one; containerd's docs/hosts.md has _default.
+	registrySyntax = syntax{
+		"the name of a registry", "a host name, perhaps with a port, such as docker.io or registry.example.com:5000; or _default",
+		regexp.MustCompile(`^(_default|[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*(:[1-9][0-9]{0,4})?)$`), 253,
+	}
+	// What stands between the quotes of TOML and of a unit file as it is.
+	urlSyntax = syntax{
+		"a URL", "printable ASCII characters",
+		regexp.MustCompile(`^[A-Za-z0-9._~:/?#@!&'()*+,;=\[\]-]+$`), 2000,
+	}
+	tomlNameSyntax = syntax{
+		"the name of a file in TOML", "a file name that ends in .toml, such as 10-metrics.toml",
+		regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9:_.@-]*\.toml$`), 255,
+	}
 	// Part of a file's and of a unit's name.
 	scriptNameSyntax = syntax{
 		"the name of a script", "a-z, 0-9 and -, beginning and ending with a letter or digit, such as harden-ssh",
@@ -141,7 +157,6 @@ var (
 		"the name of a drop-in", "a file name that ends in .conf, such as 10-limits.conf",
 		regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9:_.@-]*\.conf$`), 255,
 	}
-	unitContentSyntax = syntax{"text", contentSyntax.allowed, contentSyntax.pattern, 0}
 	// RFC 1123 host names and IP addresses; chrony.conf(5) separates by spaces.
 	serverSyntax = syntax{
 		"a time server", "a host name or an IP address, such as ntp.example.org or 2001:db8::123",

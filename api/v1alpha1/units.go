@@ -28,7 +28,7 @@ func (c *checker) units(units []SystemdUnit) {
 				continue
 			}
 			c.claim(at+".name", unit.DropInPath(dropIn), aFile)
-			c.matches(at+".content", dropIn.Content, unitContentSyntax)
+			c.matches(at+".content", dropIn.Content, textSyntax)
 			if dropIn.Content == "" {
 				c.require(at + ".content")
 			}
@@ -41,8 +41,8 @@ func (c *checker) units(units []SystemdUnit) {
 func (c *checker) unitFile(at string, unit SystemdUnit) {
 	text := *unit.Content
 	switch {
-	case !unitContentSyntax.ok(text):
-		c.add(FieldError{Field: at + ".content", Found: "the content", Problem: "is not text", Allowed: []string{unitContentSyntax.allowed}})
+	case !textSyntax.ok(text):
+		c.add(FieldError{Field: at + ".content", Found: "the content", Problem: "is not text", Allowed: []string{textSyntax.allowed}})
 	case strings.TrimSpace(text) == "":
 		c.add(FieldError{Field: at + ".content", Problem: "is empty", Allowed: []string{"a unit file, or mask: true"}})
 	case unit.Enable && !strings.Contains(text, "[Install]"):

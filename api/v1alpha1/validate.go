@@ -18,9 +18,11 @@ type Known struct {
 	// Distributions maps a distribution to its versions.
 	Distributions map[string][]string
 	// Kubernetes are the supported minor versions: v1.34.
-	Kubernetes      []string
-	Infrastructures []string
-	Architectures   []string
+	Kubernetes []string
+	// ContainerdConfig maps them to the version of containerd's configuration.
+	ContainerdConfig map[string]int
+	Infrastructures  []string
+	Architectures    []string
 	// Formats are those of disks.
 	Formats []string
 }
@@ -64,6 +66,7 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 	c.oneOf("spec.architecture", spec.Architecture, "is not a supported architecture", known.Architectures)
 	c.sources(spec.Source, buildContext)
 	c.repositories(spec, buildContext)
+	c.runtime(spec, known, buildContext)
 	c.packages(spec.Packages)
 	c.files(spec, buildContext)
 	c.directories(spec.Directories, buildContext)

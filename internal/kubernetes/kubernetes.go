@@ -176,6 +176,16 @@ func Minors() []string {
 	return out
 }
 
+// ContainerdConfigs maps each minor version, v1.34 and so on, to the version of
+// its containerd's configuration file.
+func ContainerdConfigs() map[string]int {
+	versions := map[string]int{}
+	for _, r := range releases {
+		versions[r.name()] = r.ContainerdConfig
+	}
+	return versions
+}
+
 // StagingVersion returns the version under which the modules of Kubernetes'
 // staging directory (k8s.io/api and so on) are published: v0.34.0 for v1.34.0.
 func StagingVersion(version string) (string, error) {

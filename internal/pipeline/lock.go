@@ -25,11 +25,12 @@ import (
 // Known is what a spec may ask for.
 func Known() v1alpha1.Known {
 	return v1alpha1.Known{
-		Distributions:   known.Versions(),
-		Kubernetes:      kubernetes.Minors(),
-		Infrastructures: infra.Names(),
-		Architectures:   []string{"amd64"},
-		Formats:         slices.Sorted(slices.Values(formats.Names())),
+		Distributions:    known.Versions(),
+		Kubernetes:       kubernetes.Minors(),
+		ContainerdConfig: kubernetes.ContainerdConfigs(),
+		Infrastructures:  infra.Names(),
+		Architectures:    []string{"amd64"},
+		Formats:          slices.Sorted(slices.Values(formats.Names())),
 	}
 }
 

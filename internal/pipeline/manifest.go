@@ -67,7 +67,7 @@ func (n nodeInputs) customization(buildContext fs.FS) (manifest.Customization, e
 	if err != nil {
 		return c, err
 	}
-	config, sources, err := n.user(n.values(row), buildContext)
+	config, sources, err := n.user(row, buildContext)
 	if err != nil {
 		return c, err
 	}

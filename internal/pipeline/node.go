@@ -51,7 +51,7 @@ func (n nodeInputs) config(buildContext fs.FS) (node.Config, []bundle.File, erro
 	if err != nil {
 		return node.Config{}, nil, err
 	}
-	user, files, err := n.user(n.values(row), buildContext)
+	user, files, err := n.user(row, buildContext)
 	if err != nil {
 		return node.Config{}, nil, err
 	}
@@ -104,13 +104,17 @@ func (n nodeInputs) boot() (node.Config, error) {
 
 // user returns what the spec adds, and the files that it takes from the build
 // context, by the names under which the configuration refers to them.
-func (n nodeInputs) user(values v1alpha1.Values, buildContext fs.FS) (node.Config, []bundle.File, error) {
-	spec := n.image.Spec
+func (n nodeInputs) user(row kubernetes.Release, buildContext fs.FS) (node.Config, []bundle.File, error) {
+	spec, values := n.image.Spec, n.values(row)
 	config, err := trustConfig(spec.CACertificates, n.release.Family, buildContext)
 	if err != nil {
 		return config, nil, err
 	}
-	config = config.With(unitConfig(spec.SystemdUnits))
+	runtime, err := runtimeConfig(spec.ContainerRuntime, row, buildContext)
+	if err != nil {
+		return config, nil, err
+	}
+	config = config.With(runtime).With(unitConfig(spec.SystemdUnits))
 	config.Sysctls, config.KernelModules, config.TimeZone = spec.Sysctls, spec.KernelModules, spec.TimeZone
 	written, files, err := fileConfig(spec, values, buildContext)
 	if err != nil {
