@@ -16,6 +16,8 @@ import (
 	"github.com/opencontainers/image-spec/identity"
 	"golang.org/x/mod/semver"
 	"golang.org/x/sync/errgroup"
+
+	"nodesmith.dev/nodesmith/internal/kubernetes"
 )
 
 // defaultRepository is kubeadm's own (cmd/kubeadm/app/apis/kubeadm/v1beta4/defaults.go).
@@ -52,12 +54,15 @@ func (n *node) wanted() (tags map[string]string, source string, err error) {
 		return tags, "the source of kubeadm " + kubeadm.version, nil
 	}
 	tags["etcd"], tags["coredns"], tags["pause"] = "", "", ""
+	if row, err := kubernetes.Lookup(kubeadm.version); err == nil {
+		tags["pause"] = row.Pause
+	}
 	etcd, err := n.newestEtcd(kubeadm.path)
 	if err != nil {
 		return nil, "", err
 	}
 	tags["etcd"] = etcd
-	return tags, "the strings in " + kubeadm.path + "; the tags of coredns and pause are only looked for in it", nil
+	return tags, "the strings in " + kubeadm.path + "; the tag of coredns is only looked for in it", nil
 }
 
 // etcdTag has the shape of etcd's image tags: release and revision of the image.
@@ -128,7 +133,7 @@ var imageChecks = []Check{
 	{
 		ID: "images.complete", Title: "Every container image that kubeadm asks for is there", Severity: Required,
 		Why: "A node joins without pulling: in a private network it cannot, and a registry's outage would be the cluster's.",
-		How: "The names in containerd's store against kubeadm's list: Kubernetes' own images by the version in kubeadm; etcd, coredns and pause by the constants of that kubeadm, or by the strings in the program when the version is not known here.",
+		How: "The names in containerd's store against kubeadm's list: Kubernetes' own images by the version in kubeadm; etcd, coredns and pause by the constants of that kubeadm, or by the strings in the program when the version is not known here; pause also by the minor version.",
 		run: checkImages,
 	},
 	{

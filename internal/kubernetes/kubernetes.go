@@ -29,6 +29,9 @@ type Release struct {
 	// Containerd, Runc, CNIPlugins and CRITools are the versions (v2.1.4) of
 	// what a node has beside Kubernetes; Go module versions unless ArchiveOnly.
 	Containerd, Runc, CNIPlugins, CRITools string
+	// Pause is the tag of the pause image that this kubeadm asks for
+	// (cmd/kubeadm/app/constants/constants.go); patches have not changed it.
+	Pause string
 	// RuncRequires are go.mod requirements, "path version", added to the build
 	// of runc.
 	RuncRequires []string
@@ -46,13 +49,13 @@ type Release struct {
 // were locked with their newest patch before they were entered; those of 1.34
 // and 1.36 were built and booted as well (v1.34.0, v1.36.4).
 var releases = []Release{
-	older(27, "v1.2.0", "v1.27.1", "kubeadm.k8s.io/v1beta3"),
-	older(28, "v1.2.0", "v1.28.0", "kubeadm.k8s.io/v1beta3"),
-	older(29, "v1.3.0", "v1.29.0", "kubeadm.k8s.io/v1beta3"),
-	older(30, "v1.4.0", "v1.30.1", "kubeadm.k8s.io/v1beta3"),
-	older(31, "v1.5.1", "v1.31.1", "kubeadm.k8s.io/v1beta4"),
-	older(32, "v1.6.0", "v1.32.0", "kubeadm.k8s.io/v1beta4"),
-	older(33, "v1.6.0", "v1.33.0", "kubeadm.k8s.io/v1beta4"),
+	older(27, "v1.2.0", "v1.27.1", "3.9", "kubeadm.k8s.io/v1beta3"),
+	older(28, "v1.2.0", "v1.28.0", "3.9", "kubeadm.k8s.io/v1beta3"),
+	older(29, "v1.3.0", "v1.29.0", "3.9", "kubeadm.k8s.io/v1beta3"),
+	older(30, "v1.4.0", "v1.30.1", "3.9", "kubeadm.k8s.io/v1beta3"),
+	older(31, "v1.5.1", "v1.31.1", "3.10", "kubeadm.k8s.io/v1beta4"),
+	older(32, "v1.6.0", "v1.32.0", "3.10", "kubeadm.k8s.io/v1beta4"),
+	older(33, "v1.6.2", "v1.33.0", "3.10", "kubeadm.k8s.io/v1beta4"),
 	{
 		Minor:      34,
 		Containerd: "v2.1.4",
@@ -63,6 +66,7 @@ var releases = []Release{
 		// this module, and a nested module is not part of a module zip. v1.13.1
 		// is the release with that patch; runc v1.3.4 requires it itself.
 		RuncRequires:     []string{"github.com/opencontainers/selinux v1.13.1"},
+		Pause:            "3.10.1",
 		KubeadmAPI:       "kubeadm.k8s.io/v1beta4",
 		ContainerdConfig: 3,
 		Sums:             criTools134,
@@ -75,6 +79,7 @@ var releases = []Release{
 		// The proxy serves no v1.35 of it, and v1.36.0 needs Go 1.26. crictl
 		// speaks the same version of the CRI to every containerd 2.
 		CRITools:         "v1.34.0",
+		Pause:            "3.10.1",
 		KubeadmAPI:       "kubeadm.k8s.io/v1beta4",
 		ContainerdConfig: 3,
 		Sums:             criTools134,
@@ -85,6 +90,7 @@ var releases = []Release{
 		Runc:             "v1.4.3",
 		CNIPlugins:       "v1.9.1",
 		CRITools:         "v1.36.0",
+		Pause:            "3.10.2",
 		KubeadmAPI:       "kubeadm.k8s.io/v1beta4",
 		ContainerdConfig: 3,
 	},
@@ -94,20 +100,22 @@ var releases = []Release{
 		Runc:             "v1.4.3",
 		CNIPlugins:       "v1.9.1",
 		CRITools:         "v1.36.0", // the proxy serves v1.37.0 without its zip file
+		Pause:            "3.10.2",
 		KubeadmAPI:       "kubeadm.k8s.io/v1",
 		ContainerdConfig: 3,
 	},
 }
 
-// older is the row of a version whose node ran containerd 1.7: CNI plugins as
-// in the distribution packages of that Kubernetes, crictl of the same minor
-// version. kubeadm reads v1beta4 from 1.31 on. No such version has been built or
-// looked up here: hold the row against the archive that first uses it.
-func older(minor int, cniPlugins, criTools, kubeadmAPI string) Release {
+// older is the row of a version whose node ran containerd 1.7: crictl of the
+// same minor version, the other versions as in the source of v1.27.16, v1.28.15,
+// v1.29.14, v1.30.14, v1.31.14, v1.32.10 and v1.33.6 (build/dependencies.yaml,
+// cmd/kubeadm/app). kubeadm reads v1beta4 from 1.31 on; from 1.28 to 1.30 only
+// where its experimental APIs are allowed. No such version has been built here.
+func older(minor int, cniPlugins, criTools, pause, kubeadmAPI string) Release {
 	return Release{
 		Minor: minor, ArchiveOnly: true,
-		Containerd: "v1.7.29", Runc: "v1.3.3", // the runc of that containerd's own release
-		CNIPlugins: cniPlugins, CRITools: criTools, KubeadmAPI: kubeadmAPI, ContainerdConfig: 2,
+		Containerd: "v1.7.29", Runc: "v1.3.3", // containerd's script/setup/runc-version
+		CNIPlugins: cniPlugins, CRITools: criTools, Pause: pause, KubeadmAPI: kubeadmAPI, ContainerdConfig: 2,
 	}
 }
 

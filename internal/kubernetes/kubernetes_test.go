@@ -1,6 +1,7 @@
 package kubernetes
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -86,6 +87,9 @@ func TestEveryRowIsComplete(t *testing.T) {
 		if want := 2 + min(1, max(0, semver.Compare(semver.Major(r.Containerd), "v1"))); r.ContainerdConfig != want {
 			t.Errorf("1.%d: containerd %s with configuration version %d", r.Minor, r.Containerd, r.ContainerdConfig)
 		}
+		if !strings.HasPrefix(r.Pause, "3.") {
+			t.Errorf("1.%d: pause image %q", r.Minor, r.Pause)
+		}
 		if !strings.HasPrefix(r.KubeadmAPI, "kubeadm.k8s.io/") || r.ContainerdConfig < 2 {
 			t.Errorf("1.%d: configuration versions %q, %d", r.Minor, r.KubeadmAPI, r.ContainerdConfig)
 		}
@@ -97,5 +101,32 @@ func TestEveryRowIsComplete(t *testing.T) {
 	}
 	if !Known("v1.34") || Known("v1.27") || Known("v1.34.0") || Known("1.34") {
 		t.Error("Known takes minor versions as v1.34")
+	}
+}
+
+// What kubeadm's source says of each minor version (see older).
+func TestTheConfigurationOfANodeFollowsItsVersion(t *testing.T) {
+	for _, test := range []struct {
+		first, last int
+		api, pause  string
+		containerd  int
+	}{
+		{27, 30, "kubeadm.k8s.io/v1beta3", "3.9", 2},
+		{31, 33, "kubeadm.k8s.io/v1beta4", "3.10", 2},
+		{34, 35, "kubeadm.k8s.io/v1beta4", "3.10.1", 3},
+		{36, 36, "kubeadm.k8s.io/v1beta4", "3.10.2", 3},
+		{37, 37, "kubeadm.k8s.io/v1", "3.10.2", 3},
+	} {
+		for minor := test.first; minor <= test.last; minor++ {
+			r, err := Lookup(fmt.Sprintf("v1.%d.5+vmware.1", minor))
+			if err != nil || r.KubeadmAPI != test.api || r.Pause != test.pause || r.ContainerdConfig != test.containerd {
+				t.Errorf("1.%d: %s, pause %s, containerd's configuration %d, %v; want %+v", minor, r.KubeadmAPI, r.Pause, r.ContainerdConfig, err, test)
+			}
+		}
+	}
+	for _, v := range []string{"v1.26.9", "v1.38.0"} {
+		if _, err := Lookup(v); err == nil {
+			t.Errorf("there is a row for %s", v)
+		}
 	}
 }
