@@ -64,6 +64,31 @@ func cut(w http.ResponseWriter, _ *http.Request) {
 // short ends cleanly halfway.
 func short(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content[:len(content)/2]) }
 
+// secret answers who knows the password.
+func secret(w http.ResponseWriter, r *http.Request) {
+	if user, password, _ := r.BasicAuth(); user != "me" || password != "hush" {
+		http.Error(w, "no", http.StatusUnauthorized)
+		return
+	}
+	whole(w, r)
+}
+
+// A mirror's address may have a password, which no message repeats.
+func TestAMirrorMayAskForAPassword(t *testing.T) {
+	const publisher = "http://publisher.invalid"
+	url, _ := serve(t, secret)
+	for password, works := range map[string]bool{"hush": true, "guessed": false} {
+		mirror := strings.Replace(url, "http://", "http://me:"+password+"@", 1)
+		_, err := New(t.TempDir(), map[string][]string{publisher: {mirror}}).Fetch(t.Context(), fileAt(publisher))
+		if works != (err == nil) {
+			t.Errorf("with the password %q: %v", password, err)
+		}
+		if err != nil && (strings.Contains(err.Error(), password) || !strings.Contains(err.Error(), "401")) {
+			t.Errorf("the error is %v", err)
+		}
+	}
+}
+
 func long(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(content)
 	_, _ = w.Write(content)

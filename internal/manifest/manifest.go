@@ -148,13 +148,20 @@ type Record struct {
 
 // AddLock fills in what the lock says of an image for one infrastructure.
 func (m *Manifest) AddLock(l *lock.Lock) {
-	m.Architecture, m.Kubernetes, m.Epoch, m.Archives = l.Architecture, l.Kubernetes.Version, l.Epoch, l.OS.Archives
+	m.Architecture, m.Kubernetes, m.Epoch = l.Architecture, l.Kubernetes.Version, l.Epoch
 	infrastructure, _ := l.Infrastructure(m.Infrastructure)
 	for _, set := range []struct {
 		of    string
 		added lock.PackageSet
 	}{{"os", l.OS}, {"spec", l.Packages}, {"infrastructure", infrastructure.Packages}} {
+		for _, archive := range set.added.Archives {
+			if !slices.Contains(m.Archives, archive) {
+				m.Archives = append(m.Archives, archive)
+			}
+		}
 		for _, p := range set.added.Packages {
+			// A repository of the spec may have a newer one than the system.
+			m.Packages = slices.DeleteFunc(m.Packages, func(older Package) bool { return older.Name == p.Name })
 			m.Packages = append(m.Packages, Package{p.Name, p.Version, p.Architecture, p.URL, p.SHA256, set.of})
 		}
 	}

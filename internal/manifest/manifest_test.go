@@ -31,6 +31,10 @@ func TestTheManifestJoinsTheLockWithWhatWasBuilt(t *testing.T) {
 		Infrastructures: []lock.Infrastructure{{Name: "aws", Packages: packageSet("awscli")}, {Name: "vsphere", Packages: packageSet("open-vm-tools")}},
 		ContainerImages: []lock.PulledImage{{Name: "example.com/pulled:v1"}},
 	}
+	system := lock.Archive{URL: "http://example.org", Suite: "stable"}
+	tools := lock.Archive{URL: "http://example.org/tools", Suite: "/"}
+	l.OS.Archives, l.Packages.Archives = []lock.Archive{system}, []lock.Archive{system, tools}
+	l.Packages.Packages = append(l.Packages.Packages, lock.Package{Name: "bash", Version: "2", Architecture: "amd64"})
 	shared := programs.Module{Path: "example.org/shared", Version: "v1.0.0", Sum: "h1:a"}
 	m := Manifest{Image: "node", Infrastructure: "vsphere"}
 	m.AddLock(l)
@@ -48,8 +52,11 @@ func TestTheManifestJoinsTheLockWithWhatWasBuilt(t *testing.T) {
 	for _, p := range m.Packages {
 		packages = append(packages, p.Name+" for "+p.For)
 	}
-	if want := []string{"bash for os", "htop for spec", "libc6 for os", "open-vm-tools for infrastructure"}; !slices.Equal(packages, want) {
+	if want := []string{"bash for spec", "htop for spec", "libc6 for os", "open-vm-tools for infrastructure"}; !slices.Equal(packages, want) {
 		t.Errorf("packages %q, want %q", packages, want)
+	}
+	if !slices.Equal(m.Archives, []lock.Archive{system, tools}) || m.Packages[0].Version != "2" {
+		t.Errorf("archives %+v, packages %+v", m.Archives, m.Packages)
 	}
 	want := []GoModule{
 		{Path: "example.org/fork", Version: "v2.0.0", Sum: "h1:b", Replaces: "example.org/shared", Programs: []string{"etcd"}},
