@@ -15,7 +15,6 @@ import (
 	"io"
 	"slices"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs"
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
@@ -66,7 +65,8 @@ type Options struct {
 	// Infrastructure is where the image will run; "" leaves out what is
 	// particular to one.
 	Infrastructure string
-	// Firmware lists what the image must boot on, bios and uefi; empty means both.
+	// Firmware lists what the image must boot on, bios and uefi; empty means what
+	// the image itself says that it is made for, and both if it says nothing.
 	Firmware []string
 	// Accounts are people's accounts that the image is meant to have. They may
 	// have authorized keys and sudo rules; passwords they may not.
@@ -89,16 +89,11 @@ func Verify(ctx context.Context, disk io.ReaderAt, size int64, options Options) 
 	if options.Infrastructure != "" && !slices.Contains(Infrastructures, options.Infrastructure) {
 		return nil, fault.New(fault.Usage, "", "%q is not one of %v", options.Infrastructure, Infrastructures)
 	}
-	if len(options.Firmware) == 0 {
-		options.Firmware = []string{bios, uefi}
+	n := openNode(disk, size, options)
+	if len(n.options.Firmware) == 0 {
+		n.options.Firmware = n.firmware()
 	}
-	n := newNode(disk, size, options)
-	n.image, n.openErr = imagefs.Open(disk, size)
-	if n.openErr == nil {
-		n.tree = n.image.Tree
-		n.learn()
-	}
-	report := &Report{Version: ReportVersion, Infrastructure: options.Infrastructure, Image: n.describe()}
+	report := &Report{Version: ReportVersion, Infrastructure: options.Infrastructure, Firmware: n.options.Firmware, Image: n.describe()}
 	for _, c := range List() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -112,6 +107,12 @@ func Verify(ctx context.Context, disk io.ReaderAt, size int64, options Options) 
 	}
 	report.count()
 	return report, nil
+}
+
+// Firmware returns what an image says that it boots from, bios and uefi; both
+// if it says nothing.
+func Firmware(disk io.ReaderAt, size int64) []string {
+	return openNode(disk, size, Options{}).firmware()
 }
 
 // check runs one check. A panic in it is a defect of this program that a

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"nodesmith.dev/nodesmith/internal/contract/imagefs"
+	"nodesmith.dev/nodesmith/internal/contract/imagefs/ext4"
 )
 
 var amd64Only = []string{"amd64"}
@@ -39,14 +40,10 @@ var diskChecks = []Check{
 		run: checkESP,
 	},
 	{
-		ID: "disk.root-file-system", Title: "The root file system is whole and clean", Severity: Required,
+		ID: "disk.root-file-system", Title: "The root file system, and what fstab mounts on it, is whole and clean", Severity: Required,
 		Why: "An image that was taken from a running machine needs its journal replayed or fsck run, on every node that is cloned from it.",
-		How: "Superblock of the root file system: state clean, no journal to replay, no recorded errors, no larger than its partition.",
-		run: func(n *node, r *result) {
-			if !n.image.System.Clean() {
-				r.fail("the file system on partition %d was not unmounted cleanly or has errors", n.image.Root.Number)
-			}
-		},
+		How: "Superblock of the root file system and of each other ext4 of the disk that /etc/fstab mounts: state clean, no journal to replay, no recorded errors, no larger than its partition.",
+		run: checkClean,
 	},
 	{
 		ID: "disk.root-last", Title: "The root partition can grow", Severity: Required,
@@ -75,9 +72,21 @@ var diskChecks = []Check{
 	{
 		ID: "disk.fstab", Title: "fstab names the file systems that are there", Severity: Required,
 		Why: "Device names differ between infrastructures (/dev/sda, /dev/vda, /dev/nvme0n1), and a file system that does not exist stops the boot.",
-		How: "Every line of /etc/fstab that is needed to boot names a UUID, label or partition identifier of this disk.",
+		How: "Every line of /etc/fstab that is needed to boot names a UUID, label or partition identifier of this disk, its kind of file system, and a directory that nothing else is mounted on.",
 		run: checkFstab,
 	},
+}
+
+func checkClean(n *node, r *result) {
+	const unclean = "the file system on partition %d was not unmounted cleanly or has errors"
+	if !n.image.System.Clean() {
+		r.fail(unclean, n.image.Root.Number)
+	}
+	for _, m := range n.image.Mounted {
+		if system, ok := m.Volume.(*ext4.FS); ok && !system.Clean() {
+			r.fail(unclean, m.Partition.Number)
+		}
+	}
 }
 
 func checkBIOSBoot(n *node, r *result) {
@@ -155,10 +164,7 @@ func checkFstab(n *node, r *result) {
 		if m.Kind == "swap" { // node.no-swap's matter
 			continue
 		}
-		optional := false
-		for _, o := range m.Options {
-			optional = optional || o == "nofail" || o == "noauto"
-		}
+		optional := m.Has("nofail") || m.Has("noauto")
 		identified := strings.Contains(m.Device, "=")
 		switch {
 		case identified && !n.image.Has(m) && !optional:
@@ -166,6 +172,12 @@ func checkFstab(n *node, r *result) {
 		case !identified && strings.HasPrefix(m.Device, "/dev/") && !strings.HasPrefix(m.Device, "/dev/disk/by-") && !strings.HasPrefix(m.Device, "/dev/mapper/"):
 			r.fail("%s is to be mounted from %s, a name that changes between machines", m.Point, m.Device)
 		}
+	}
+	for _, err := range n.image.FstabErrs {
+		r.fail("%v", err)
+	}
+	for _, m := range n.image.Mounted {
+		r.note("%s is partition %d", m.Point, m.Partition.Number)
 	}
 	if !root {
 		r.note("no line for /: the kernel's command line decides")

@@ -21,7 +21,9 @@ The image need not be nodesmith's. A required check that does not hold, or that 
 image: the exit code is 10. A recommended one gives a warning; with --strict it fails the image too. Checks that are
 about another infrastructure, operating system, firmware or Kubernetes version are skipped, and the report says why.
 The infrastructure is taken from the file's name (NAME-INFRASTRUCTURE.FORMAT) unless --infrastructure says it; without
-either, what is particular to one is not checked. --firmware uefi leaves out what only a BIOS needs.
+either, what is particular to one is not checked. An image that says in /etc/nodesmith-release which
+firmware it is made for is checked for that, any other one for BIOS and UEFI; --firmware uefi leaves
+out what only a BIOS needs.
 
 What upstream's image builder installs for its own use (pip, gnupg, apt-transport-https, its tuning of etcd's network
 traffic) is not asked for. How programs tell their version: by the module versions or linker flags in Go's build

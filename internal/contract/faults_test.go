@@ -42,6 +42,17 @@ var faults = []struct {
 		f.replace("/etc/fstab", f.rootUUID(), "00000000-0000-4000-8000-000000000000")
 	}},
 	{"fstab with a device name", "disk.fstab", func(f *fixture) { f.add("/etc/fstab", "/dev/sdb1 /data ext4 defaults 0 2\n") }},
+	{"another kind in fstab", "disk.fstab", func(f *fixture) { f.replace("/etc/fstab", " vfat ", " ext4 ") }},
+	{"file system mounted on a file", "disk.fstab", func(f *fixture) {
+		f.add("/etc/fstab", "UUID="+f.rootUUID()+" /etc/hosts ext4 defaults 0 2\n")
+	}},
+	{"file system mounted where there is nothing", "disk.fstab", func(f *fixture) {
+		f.add("/etc/fstab", "UUID="+f.rootUUID()+" /srv/no/thing ext4 nofail 0 2\n")
+	}},
+	{"two file systems on one directory", "disk.fstab", func(f *fixture) {
+		f.add("/etc/fstab", "UUID="+f.rootUUID()+" /boot/efi ext4 nofail 0 2\n")
+	}},
+	{"fstab without an end", "disk.fstab", func(f *fixture) { f.add("/etc/fstab", strings.Repeat("tmpfs /tmp tmpfs defaults 0 0\n", 5000)) }},
 	// boot
 	{"unsigned GRUB", "boot.signed-loaders", func(f *fixture) {
 		f.changeESP("/EFI/BOOT/grubx64.efi", func(b []byte) {
@@ -375,6 +386,34 @@ func TestAccountsThatWereAskedForAreNoFault(t *testing.T) {
 }
 
 // Nobody may learn a credential from the report.
+// An image that says that it is made for one firmware needs nothing for the
+// other; one that says nothing, or nothing sensible, needs both.
+func TestAnImageSaysWhichFirmwareItIsMadeFor(t *testing.T) {
+	f := newFixture(t)
+	f.replace(releaseFile, `FIRMWARE="bios uefi"`, `FIRMWARE="uefi"`)
+	f.sgdisk("--delete=1")
+	report := f.verify()
+	if got := broken(report); len(got) > 0 || !slices.Equal(report.Firmware, []string{"uefi"}) {
+		t.Errorf("for UEFI alone: %v, checked for %v", got, report.Firmware)
+	}
+	if got := Firmware(f.file, f.size); !slices.Equal(got, []string{"uefi"}) {
+		t.Errorf("firmware %v", got)
+	}
+	asked, err := Verify(t.Context(), f.file, f.size, Options{Infrastructure: "qemu", Firmware: []string{"bios"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := broken(asked); !slices.Equal(got, []string{"disk.bios-boot"}) {
+		t.Errorf("asked for a BIOS: %v", got)
+	}
+	for _, said := range []string{`FIRMWARE=""`, `FIRMWARE="coreboot"`, `NOTHING="uefi"`} {
+		f.write(releaseFile, said+"\n", 0o644)
+		if got := broken(f.verify()); !slices.Equal(got, []string{"disk.bios-boot"}) {
+			t.Errorf("%s: %v", said, got)
+		}
+	}
+}
+
 func TestReportsDoNotRepeatCredentials(t *testing.T) {
 	f := newFixture(t)
 	f.write("/etc/apt/sources.list.d/m.list", "deb https://bob:s3cret@mirror.example.com/debian bookworm main\n", 0o644)

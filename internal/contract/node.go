@@ -64,6 +64,35 @@ func newNode(disk io.ReaderAt, size int64, options Options) *node {
 	return n
 }
 
+// openNode opens an image and learns what it is.
+func openNode(disk io.ReaderAt, size int64, options Options) *node {
+	n := newNode(disk, size, options)
+	n.image, n.openErr = imagefs.Open(disk, size)
+	if n.openErr == nil {
+		n.tree = n.image.Tree
+		n.learn()
+	}
+	return n
+}
+
+// releaseFile is where nodesmith writes what an image was made from.
+const releaseFile = "/etc/nodesmith-release"
+
+// firmware returns what the image says that it boots from. The partitions don't
+// tell: one that is missing by mistake would go unnoticed.
+func (n *node) firmware() []string {
+	all := []string{bios, uefi}
+	if n.tree == nil {
+		return all
+	}
+	said := strings.Fields(shellVariables(n.text(releaseFile))["FIRMWARE"])
+	meant := slices.DeleteFunc(slices.Clone(all), func(f string) bool { return !slices.Contains(said, f) })
+	if len(meant) == 0 {
+		return all
+	}
+	return meant
+}
+
 // once remembers what read returned. Checks run one after the other.
 func once[T any](read func() (T, error)) func() (T, error) {
 	var value T

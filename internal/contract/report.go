@@ -38,11 +38,13 @@ type Result struct {
 
 // Report is the outcome of one verification.
 type Report struct {
-	Version        string   `json:"version"`
-	Image          Summary  `json:"image"`
-	Infrastructure string   `json:"infrastructure,omitempty"`
-	Counts         Counts   `json:"counts"`
-	Results        []Result `json:"results"`
+	Version        string  `json:"version"`
+	Image          Summary `json:"image"`
+	Infrastructure string  `json:"infrastructure,omitempty"`
+	// Firmware is what the image was checked to boot from.
+	Firmware []string `json:"firmware,omitempty"`
+	Counts   Counts   `json:"counts"`
+	Results  []Result `json:"results"`
 }
 
 // Summary says what the image is, as far as it could be read.

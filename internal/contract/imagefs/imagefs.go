@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"nodesmith.dev/nodesmith/internal/contract/imagefs/ext4"
 	"nodesmith.dev/nodesmith/internal/contract/imagefs/fat"
@@ -31,6 +30,10 @@ type Image struct {
 	Tree   *Tree
 	// RootErr says why there is no Tree.
 	RootErr error
+	// Mounted are the other file systems that Tree has, parents first. FstabErrs
+	// say which lines of fstab can't be meant as they stand.
+	Mounted   []Mounted
+	FstabErrs []error
 	// ESP has the files of the EFI system partition; nil when there is none.
 	ESP *Tree
 	// ESPErr says why an EFI system partition that the table names has none.
@@ -147,83 +150,6 @@ func (i *Image) findRoot() {
 	if i.RootErr == nil {
 		i.RootErr = errors.New("no partition holds a root file system: none has /etc/os-release")
 	}
-}
-
-// mountAll mounts what fstab names by an identifier. Devices named otherwise
-// are left alone: what they are is known on the node only.
-func (i *Image) mountAll() {
-	for _, m := range i.Tree.Mounts() {
-		for n, p := range i.Table.Partitions {
-			v := i.volumes[n]
-			if v == nil || m.Point == "/" || !m.means(p, v) {
-				continue
-			}
-			if root, err := v.Root(); err == nil {
-				i.Tree.mounts[m.Point] = mounted{node: root, id: fmt.Sprint(p.Number), fold: v.Kind() == "vfat"}
-			}
-		}
-	}
-}
-
-// Has reports whether a mount's device is a file system of this disk that can
-// be read.
-func (i *Image) Has(m Mount) bool {
-	for n, p := range i.Table.Partitions {
-		if v := i.volumes[n]; v != nil && m.means(p, v) {
-			return true
-		}
-	}
-	return false
-}
-
-// HasUUID reports whether a file system of this disk has the identifier.
-func (i *Image) HasUUID(uuid string) bool { return i.Has(Mount{Device: "UUID=" + uuid}) }
-
-// Mount is a line of fstab.
-type Mount struct {
-	Device, Point, Kind string
-	Options             []string
-}
-
-// Mounts reads /etc/fstab; a missing file has no lines.
-func (t *Tree) Mounts() []Mount {
-	content, err := t.ReadFile("/etc/fstab")
-	if err != nil {
-		return nil
-	}
-	var out []Mount
-	for line := range strings.Lines(string(content)) {
-		fields := strings.Fields(line)
-		if len(fields) < 3 || strings.HasPrefix(fields[0], "#") {
-			continue
-		}
-		m := Mount{Device: fields[0], Point: fields[1], Kind: fields[2]}
-		if len(fields) > 3 {
-			m.Options = strings.Split(fields[3], ",")
-		}
-		out = append(out, m)
-	}
-	return out
-}
-
-// means reports whether the mount's device is this partition.
-func (m Mount) means(p Partition, v volume.Volume) bool {
-	tag, value, _ := strings.Cut(m.Device, "=")
-	value = strings.Trim(value, `"`)
-	if value == "" {
-		return false
-	}
-	switch tag {
-	case "UUID":
-		return strings.EqualFold(value, v.UUID())
-	case "LABEL":
-		return value == v.Label()
-	case "PARTUUID":
-		return strings.EqualFold(value, p.ID)
-	case "PARTLABEL":
-		return value == p.Name
-	}
-	return false
 }
 
 // IsRoot reports whether a device, written as root= and fstab do (UUID=...),

@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	mib      = 1 << 20
-	varUUID  = "11111111-2222-3333-4444-555555555555"
-	rootUUID = "66666666-7777-8888-9999-aaaaaaaaaaaa"
+	mib       = 1 << 20
+	varUUID   = "11111111-2222-3333-4444-555555555555"
+	storeUUID = "22222222-3333-4444-5555-666666666666"
+	rootUUID  = "66666666-7777-8888-9999-aaaaaaaaaaaa"
 )
 
 func run(t testing.TB, name string, args ...string) {
@@ -50,8 +51,8 @@ func files(t testing.TB, content map[string]string) string {
 	return dir
 }
 
-// disk makes a disk with a root file system and /var on one of its own, as
-// Debian's cloud images number theirs: 1, 14, 15.
+// disk makes a disk with a root file system, /var on one of its own and a
+// third one in two places, the second of them in /var. Numbers are as Debian's cloud images have them: 1, 14, 15.
 func disk(t testing.TB) *os.File {
 	t.Helper()
 	testenv.Need(t, "mke2fs", "sgdisk", "mkfs.fat", "mcopy")
@@ -67,8 +68,12 @@ func disk(t testing.TB) *os.File {
 	root := files(t, map[string]string{
 		"usr/lib/os-release": "ID=debian\n",
 		"etc/os-release":     "-> ../usr/lib/os-release",
-		"etc/fstab":          "UUID=" + rootUUID + " / ext4 defaults 0 1\nUUID=" + varUUID + " /var ext4 defaults 0 2\nLABEL=ESP /boot/efi vfat umask=0077 0 2\n",
+		"etc/fstab": "UUID=" + rootUUID + " / ext4 defaults 0 1\nUUID=" + storeUUID + " /var/lib/containerd/ ext4 defaults 0 2\n" +
+			"UUID=" + varUUID + " /var ext4 defaults 0 2\nLABEL=ESP /boot/efi vfat umask=0077 0 2\n" +
+			"PARTLABEL=store /srv/my\\040data auto noatime 0 2\nUUID=" + varUUID + " /mnt ext4 noauto 0 2\n",
 		"var/hidden":         "under the mount",
+		"srv/my data/hidden": "x",
+		"mnt/kept":           "x",
 		"boot/efi/hidden":    "x",
 		"etc/alternatives/a": "-> /usr/bin/real",
 		"usr/bin/real":       "program",
@@ -78,13 +83,15 @@ func disk(t testing.TB) *os.File {
 		"run":                "-> /var/run",
 		"etc/mtab":           "-> ../proc/self/mounts",
 	})
-	variable := files(t, map[string]string{"lib/dpkg/status": "Package: x\n", "run/pid": "1", "up": "-> ../etc/os-release"})
-	run(t, "sgdisk", "--clear", "--new=14:2048:+1M", "--typecode=14:ef02", "--new=15:0:+40M", "--typecode=15:ef00", "--new=1:0:+32M", "--new=2:0:+32M", name)
+	variable := files(t, map[string]string{"lib/dpkg/status": "Package: x\n", "lib/containerd/hidden": "x", "run/pid": "1", "up": "-> ../etc/os-release"})
+	store := files(t, map[string]string{"blob": "layer"})
+	run(t, "sgdisk", "--clear", "--new=14:2048:+1M", "--typecode=14:ef02", "--new=15:0:+40M", "--typecode=15:ef00", "--new=1:0:+32M", "--new=2:0:+32M", "--new=3:0:+16M", "--change-name=3:store", name)
 	run(t, "mkfs.fat", "-F", "32", "-n", "ESP", "--offset", "4096", name, "40960")
 	esp := files(t, map[string]string{"EFI/BOOT/BOOTX64.EFI": "MZ"})
 	run(t, "mcopy", "-s", "-i", name+"@@2M", filepath.Join(esp, "EFI"), "::/")
 	run(t, "mke2fs", "-q", "-F", "-t", "ext4", "-U", rootUUID, "-d", root, "-E", fmt.Sprintf("offset=%d", 42*mib), name, "32M")
 	run(t, "mke2fs", "-q", "-F", "-t", "ext4", "-U", varUUID, "-d", variable, "-E", fmt.Sprintf("offset=%d", 74*mib), name, "32M")
+	run(t, "mke2fs", "-q", "-F", "-t", "ext4", "-U", storeUUID, "-d", store, "-E", fmt.Sprintf("offset=%d", 106*mib), name, "16M")
 	return file
 }
 
@@ -109,6 +116,9 @@ func TestFileSystemsAreMountedAsFstabSays(t *testing.T) {
 		"/boot/efi/efi/boot/bootx64.efi": "MZ",
 		"/var/hidden":                    "",
 		"/boot/efi/hidden":               "",
+		"/var/lib/containerd/blob":       "layer",
+		"/var/lib/containerd/hidden":     "",
+		"/srv/my data/blob":              "layer",
 		"/etc/loop":                      "",
 		"/etc/mtab":                      "",
 		"/usr/bin/real/x":                "",
@@ -123,6 +133,16 @@ func TestFileSystemsAreMountedAsFstabSays(t *testing.T) {
 	}
 	if p, err := image.Tree.Resolve("/run/pid"); err != nil || p != "/var/run/pid" {
 		t.Error(p, err)
+	}
+	if !image.Tree.Exists("/mnt/kept") {
+		t.Error("what fstab does not mount at boot is mounted")
+	}
+	var mounted []string
+	for _, m := range image.Mounted {
+		mounted = append(mounted, fmt.Sprint(m.Partition.Number, " ", m.Point))
+	}
+	if got := strings.Join(mounted, ", "); got != "15 /boot/efi, 3 /srv/my data, 2 /var, 3 /var/lib/containerd/" || len(image.FstabErrs) > 0 {
+		t.Errorf("mounted %s; %v", got, image.FstabErrs)
 	}
 	if b, err := image.ESP.ReadFile("/EFI/BOOT/BOOTX64.EFI"); err != nil || string(b) != "MZ" {
 		t.Error(string(b), err)

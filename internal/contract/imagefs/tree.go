@@ -35,7 +35,6 @@ type Tree struct {
 // mounted is the root of a volume.
 type mounted struct {
 	node volume.Node
-	id   string
 	fold bool // names differ in more than case
 }
 
@@ -156,6 +155,12 @@ func (t *Tree) read(at place) (*directory, error) {
 		}
 		d.entries[key] = e
 		d.names = append(d.names, e.Name)
+	}
+	for point := range t.mounts {
+		name := path.Base(point)
+		if _, there := d.entries[name]; path.Dir(point) == at.path && point != at.path && !there {
+			d.names = append(d.names, name)
+		}
 	}
 	slices.Sort(d.names)
 	t.directories[at.path] = d
