@@ -6,7 +6,7 @@ type badSpec struct{ name, old, new, want string }
 
 // badSpecs are the shortest spec with old replaced by new, or with new at its
 // end, and everything that is said of it.
-var badSpecs = slices.Concat(badSettings, badSources, []badSpec{
+var badSpecs = slices.Concat(badSettings, badSources, badDisks, []badSpec{
 	{
 		"empty file", shortest, "",
 		"s.yaml: the file is empty; allowed: one NodeImage",
@@ -45,7 +45,7 @@ var badSpecs = slices.Concat(badSettings, badSources, []badSpec{
 	},
 	{
 		"merge key", "", "  disk: {<<: {size: 8Gi}}\n",
-		"s.yaml:8:10: spec.disk.<<: is not a field; allowed: size",
+		"s.yaml:8:10: spec.disk.<<: is not a field; allowed: size, headroom, firmware, fileSystems",
 	},
 	{
 		"alias bomb", "", "  packages: [&a [x, x], &b [*a, *a], &c [*b, *b]]\n  files: *c\n",
@@ -144,7 +144,7 @@ var badSpecs = slices.Concat(badSettings, badSources, []badSpec{
 	},
 	{
 		"tagged mapping", "", "  disk: !size {size: 8Gi}\n",
-		"s.yaml:8:9: spec.disk: a mapping tagged !size is not a mapping; allowed: size",
+		"s.yaml:8:9: spec.disk: a mapping tagged !size is not a mapping; allowed: size, headroom, firmware, fileSystems",
 	},
 	{
 		"item without a value", "", "  packages:\n  - htop\n  -\n",
@@ -430,15 +430,15 @@ var badSpecs = slices.Concat(badSettings, badSources, []badSpec{
 	},
 	{
 		"disk size without a meaning", "", "  disk: {size: 8 GB}\n",
-		`s.yaml:8:16: spec.disk.size: "8 GB" is not a size; allowed: a whole number of bytes above 0, such as 8Gi, 10240Mi or 20G`,
+		`s.yaml:8:16: spec.disk.size: "8 GB" is neither a size nor content; allowed: a whole number of bytes above 0, such as 8Gi, 10240Mi or 20G, content`,
 	},
 	{
 		"disk too small", "", "  disk: {size: 1G}\n",
-		`s.yaml:8:16: spec.disk.size: "1G" is too small; allowed: 2Gi to 2Ti`,
+		`s.yaml:8:16: spec.disk.size: "1G" is too small; allowed: 2Gi to 2Ti, content`,
 	},
 	{
 		"disk too large", "", "  disk: {size: 3Ti}\n",
-		`s.yaml:8:16: spec.disk.size: "3Ti" is too large; allowed: 2Gi to 2Ti`,
+		`s.yaml:8:16: spec.disk.size: "3Ti" is too large; allowed: 2Gi to 2Ti, content`,
 	},
 	{
 		"disk size between two MiB", "", "  disk: {size: 5000000000}\n",
@@ -446,7 +446,7 @@ var badSpecs = slices.Concat(badSettings, badSources, []badSpec{
 	},
 	{
 		"zero disk", "", "  disk: {size: 0}\n",
-		`s.yaml:8:16: spec.disk.size: "0" is not a size; allowed: a whole number of bytes above 0, such as 8Gi, 10240Mi or 20G`,
+		`s.yaml:8:16: spec.disk.size: "0" is neither a size nor content; allowed: a whole number of bytes above 0, such as 8Gi, 10240Mi or 20G, content`,
 	},
 	{
 		"unverified input with a space", "", "  allowUnverified: [\"all of it\"]\n",
@@ -461,7 +461,7 @@ var badSpecs = slices.Concat(badSettings, badSources, []badSpec{
 			"s.yaml:6:15: spec.kubernetes: \"v1.34.0\" is not a mapping; allowed: version\n" +
 			"s.yaml:7:3: spec.infrastrucures: is not a field; allowed: " + specFields + "; did you mean \"infrastructures\"?\n" +
 			"s.yaml:8:20: spec.packages[1]: the number 7 is not a string: it needs quotes; did you mean \"7\"?\n" +
-			"s.yaml:9:16: spec.disk.size: \"1Gi\" is too small; allowed: 2Gi to 2Ti",
+			"s.yaml:9:16: spec.disk.size: \"1Gi\" is too small; allowed: 2Gi to 2Ti, content",
 	},
 	{
 		"field that commands the terminal", "", "  \"a\\e[2J\\nb\": x\n",

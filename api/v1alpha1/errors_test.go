@@ -44,7 +44,7 @@ func TestErrorsAreMachineReadable(t *testing.T) {
 	const want = `[{"file":"s.yaml","line":5,"column":16,"field":"spec.os.distro","found":"\"debain\"",` +
 		`"problem":"is not a supported distribution","allowed":["debian","ubuntu"],"suggestion":"debian"},` +
 		`{"flag":"--set spec.disk.size","field":"spec.disk.size","found":"\"1Gi\"",` +
-		`"problem":"is too small","allowed":["2Gi to 2Ti"]}]`
+		`"problem":"is too small","allowed":["2Gi to 2Ti","content"]}]`
 	if string(got) != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

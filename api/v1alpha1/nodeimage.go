@@ -18,12 +18,11 @@ const (
 
 // What a spec that does not say otherwise means.
 const (
-	defaultArchitecture      = "amd64"
-	defaultDiskSize     Size = 8 << 30
-	defaultFileMode          = "0644"
-	defaultOwner             = "root:root"
-	defaultShell             = "/bin/bash"
-	defaultTimeZone          = "Etc/UTC"
+	defaultArchitecture = "amd64"
+	defaultFileMode     = "0644"
+	defaultOwner        = "root:root"
+	defaultShell        = "/bin/bash"
+	defaultTimeZone     = "Etc/UTC"
 )
 
 // NodeImage describes one Kubernetes node image: an operating system, one
@@ -217,21 +216,14 @@ type User struct {
 	Sudo bool `json:"sudo,omitempty"`
 }
 
-// Disk is the virtual disk of the image.
-type Disk struct {
-	// Size is the disk's size as the image is made; the root file system grows
-	// to the size of the disk that it boots from.
-	Size Size `json:"size,omitzero" accept:"int"`
-}
-
 // Default fills in every optional field that is empty and has a default.
 // A second call changes nothing.
 func (img *NodeImage) Default() {
 	spec := &img.Spec
 	setDefault(&spec.Architecture, defaultArchitecture)
-	setDefault(&spec.Disk.Size, defaultDiskSize)
+	spec.Disk.setDefaults()
 	setDefault(&spec.TimeZone, defaultTimeZone)
-	spec.VSphere.setDefaults()
+	spec.VSphere.setDefaults(spec.Disk.Firmware)
 	spec.defaultSources()
 	// The caller may share the lists with another NodeImage.
 	spec.Files = slices.Clone(spec.Files)

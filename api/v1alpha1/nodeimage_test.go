@@ -96,7 +96,7 @@ func TestShortestSpecGetsDefaults(t *testing.T) {
 			},
 			Architecture: "amd64",
 			TimeZone:     "Etc/UTC",
-			Disk:         v1alpha1.Disk{Size: 8 << 30},
+			Disk:         v1alpha1.Disk{Size: 8 << 30, Firmware: []string{"bios", "uefi"}},
 			VSphere: v1alpha1.VSphere{
 				Name: "{{.Image}}-kube-{{.KubernetesVersion}}", HardwareVersion: 15, Firmware: "efi", CPUs: 2, Memory: 2 << 30, Network: "nic0",
 			},
@@ -334,5 +334,22 @@ func TestInputsDigestFollowsWhatDecidesTheLock(t *testing.T) {
 				t.Errorf("stale is %t, want %t", got != base, test.stale)
 			}
 		})
+	}
+}
+
+func TestDisksGetTheDefaultsTheyNeed(t *testing.T) {
+	if got := mustRead(t, shortest+"  disk: {firmware: [bios]}\n").Spec.VSphere.Firmware; got != "bios" {
+		t.Errorf("a disk for a BIOS alone is in a virtual machine with %s", got)
+	}
+	got := mustRead(t, shortest+"  disk: {size: content, fileSystems: [{mountPoint: /var/lib/etcd, size: content}, {mountPoint: /data, size: 1Gi, label: scratch}]}\n").Spec.Disk
+	want := v1alpha1.Disk{
+		Size: v1alpha1.Content, Headroom: 2 << 30, Firmware: []string{"bios", "uefi"},
+		FileSystems: []v1alpha1.FileSystem{
+			{MountPoint: "/var/lib/etcd", Size: v1alpha1.Content, Headroom: 2 << 30, Label: "etcd"},
+			{MountPoint: "/data", Size: 1 << 30, Label: "scratch"},
+		},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v\nwant %+v", got, want)
 	}
 }

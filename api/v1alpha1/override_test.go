@@ -60,11 +60,11 @@ func TestSetOverridesTheFile(t *testing.T) {
 		},
 		"size": {
 			[]string{"spec.disk.size=20Gi"},
-			func(s v1alpha1.Spec) any { return s.Disk.Size }, v1alpha1.Size(20 << 30),
+			func(s v1alpha1.Spec) any { return s.Disk.Size }, v1alpha1.SizeOrContent(20 << 30),
 		},
 		"nothing": {
 			[]string{"spec.disk.size=20Gi", "spec.disk="},
-			func(s v1alpha1.Spec) any { return s.Disk.Size }, v1alpha1.Size(8 << 30),
+			func(s v1alpha1.Spec) any { return s.Disk.Size }, v1alpha1.SizeOrContent(8 << 30),
 		},
 		"value with an equals sign": {
 			[]string{"spec.kernelArguments[0]=console=ttyS0"},

@@ -53,7 +53,7 @@ type Field struct {
 
 // sources are the files whose comments describe the fields.
 //
-//go:embed nodeimage.go sources.go containerimages.go directories.go scripts.go runtime.go vsphere.go
+//go:embed nodeimage.go sources.go containerimages.go directories.go scripts.go runtime.go disk.go vsphere.go
 var sources embed.FS
 
 // forms are the forms of strings that Validate checks, by path.
@@ -93,10 +93,13 @@ var forms = map[string]syntax{
 	"spec.users[].sshAuthorizedKeys":        {"an SSH public key", sshKeyForm, nil, 0},
 	"spec.users[].groups":                   groupSyntax,
 	"spec.users[].shell":                    shellSyntax,
-	"spec.disk.size": {
-		"a size", "a whole number of MiB from " + minDiskSize.String() + " to " + maxDiskSize.String() + ", such as 8Gi, 10240Mi or 20G",
-		sizeSyntax, 0,
-	},
+	"spec.disk.size":                        sizeForm(minDiskSize),
+	"spec.disk.headroom":                    headroomForm,
+	"spec.disk.fileSystems[].mountPoint":    mountPointSyntax,
+	"spec.disk.fileSystems[].size":          sizeForm(minFileSystemSize),
+	"spec.disk.fileSystems[].headroom":      headroomForm,
+	"spec.disk.fileSystems[].label":         labelSyntax,
+	"spec.disk.fileSystems[].mountOptions":  mountOptionSyntax,
 	"spec.vsphere.name": {
 		machineNameSyntax.what, "a template such as " + defaultMachineName + " that becomes " + machineNameSyntax.allowed, nil, 0,
 	},
@@ -138,6 +141,17 @@ var forms = map[string]syntax{
 // keyForms are the forms of the keys of maps, by path.
 var keyForms = map[string]syntax{"spec.sysctls": sysctlKeySyntax, "spec.vsphere.properties": propertyKeySyntax}
 
+// sizeForm is the form of a size of least bytes at least, or content.
+func sizeForm(least Size) syntax {
+	return syntax{
+		"a size", "a whole number of MiB from " + least.String() + " to " + maxDiskSize.String() + ", such as 8Gi, 10240Mi or 20G; or " + contentText,
+		regexp.MustCompile(`^(` + contentText + `|` + strings.Trim(sizeSyntax.String(), "^$") + `)$`), 0,
+	}
+}
+
+// headroomForm is the form of a headroom.
+var headroomForm = syntax{"a size", "a size such as 512Mi or 2Gi", sizeSyntax, 0}
+
 // Reference returns the documentation of every field: the text is that of the
 // comments in this package, the defaults are what Default does, the examples
 // are taken from a NodeImage that sets every field.
@@ -172,6 +186,7 @@ func (k Known) values() map[string][]string {
 		"spec.containerRuntime.registryMirrors[].mirrors[].capabilities": capabilities,
 		"spec.scripts[].when":   scriptPoints,
 		"spec.vsphere.firmware": firmwares,
+		"spec.disk.firmware":    diskFirmware,
 	}
 }
 
@@ -282,7 +297,7 @@ func (r reference) fields(parent *Field, v reflect.Value, examples []*yaml.Node)
 // examples are all values of it that the example has.
 func (r reference) typed(f *Field, v reflect.Value, examples []*yaml.Node) error {
 	switch t := f.goType; {
-	case t == reflect.TypeFor[Size]():
+	case t == reflect.TypeFor[Size](), t == reflect.TypeFor[SizeOrContent]():
 		f.Type = "size"
 		f.Default = text(v)
 	case t == reflect.TypeFor[Count]():
@@ -299,6 +314,7 @@ func (r reference) typed(f *Field, v reflect.Value, examples []*yaml.Node) error
 		return r.fields(f, v, examples)
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String:
 		f.Type = "list of strings"
+		f.Default = listText(v)
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
 		f.Type = "list of objects"
 		f.Path += "[]"
@@ -313,6 +329,18 @@ func (r reference) typed(f *Field, v reflect.Value, examples []*yaml.Node) error
 		return fmt.Errorf("%s: no description of the type %s", f.Path, t)
 	}
 	return nil
+}
+
+// listText returns a list of strings as it is written; "" for an empty one.
+func listText(v reflect.Value) string {
+	var items []string
+	for i := range v.Len() {
+		items = append(items, v.Index(i).String())
+	}
+	if len(items) == 0 {
+		return ""
+	}
+	return "[" + strings.Join(items, ", ") + "]"
 }
 
 // text returns a value as it is written; "" for the zero value.

@@ -48,7 +48,8 @@ func TestEveryFieldHasTextTypeAndExample(t *testing.T) {
 
 func TestReferenceHasTheDefaultsThatDefaultSets(t *testing.T) {
 	want := map[string]string{
-		"spec.architecture": "amd64", "spec.disk.size": "8Gi", "spec.files[].mode": "0644",
+		"spec.architecture": "amd64", "spec.disk.size": "8Gi", "spec.disk.firmware": "[bios, uefi]",
+		"spec.source.os.packages.archives[].components": "[main]", "spec.repositories[].components": "[main]", "spec.files[].mode": "0644",
 		"spec.timeZone": "Etc/UTC", "spec.vsphere.name": "{{.Image}}-kube-{{.KubernetesVersion}}",
 		"spec.vsphere.hardwareVersion": "15", "spec.vsphere.firmware": "efi", "spec.vsphere.cpus": "2",
 		"spec.vsphere.memory": "2Gi", "spec.vsphere.network": "nic0", "spec.systemdUnits[].enable": "false", "spec.systemdUnits[].mask": "false",
@@ -81,7 +82,7 @@ func TestFindTakesPathsAsMessagesHaveThem(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"spec.dsik":        `spec.dsik: is not a field; allowed: os, `,
-		"spec.disk.siez":   `spec.disk.siez: is not a field; allowed: size; did you mean "size"?`,
+		"spec.disk.siez":   `spec.disk.siez: is not a field; allowed: size, headroom, firmware, fileSystems; did you mean "size"?`,
 		"spec.disk.size.x": "spec.disk.size.x: is not a field: spec.disk.size is a size",
 		"disk":             "disk: is not a field; allowed: apiVersion, kind, metadata, spec",
 	} {
@@ -160,6 +161,12 @@ func TestSchemaAgreesWithValidate(t *testing.T) {
 		{"integer for a version", `version: "12"`, "version: 12", true},
 		{"size in bytes", "", "  disk: {size: 8589934592}\n", true},
 		{"size with a fraction", "", "  disk: {size: 2.5Gi}\n", true},
+		{"disk sized to its content", "", "  disk: {size: content, headroom: 512Mi}\n", true},
+		{"file system in bytes", "", "  disk: {fileSystems: [{mountPoint: /data, size: 1073741824}]}\n", true},
+		{"file system without a size", "", "  disk: {fileSystems: [{mountPoint: /data}]}\n", false},
+		{"file system sized to a word", "", "  disk: {fileSystems: [{mountPoint: /data, size: contents}]}\n", false},
+		{"mount point that leaves itself", "", "  disk: {fileSystems: [{mountPoint: /data/.., size: 1Gi}]}\n", false},
+		{"unknown firmware", "", "  disk: {firmware: [bios, efi]}\n", false},
 		{"integer of a sysctl", "", "  sysctls: {vm.swappiness: 10}\n", true},
 		{"empty sysctl", "", `  sysctls: {kernel.core_pattern: ""}` + "\n", true},
 		{"empty file", "", `  files: [{path: /a, content: ""}]` + "\n", true},

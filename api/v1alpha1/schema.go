@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // schema is the part of JSON Schema, draft 2020-12, that NodeImages need
@@ -113,6 +115,11 @@ func (f *Field) schema() (*schema, error) {
 		s.Type, s.Items = "array", f.scalar(&schema{})
 		if f.Required {
 			s.MinItems = 1
+		}
+		if f.Default != "" {
+			if err := yaml.Unmarshal([]byte(f.Default), &s.Default); err != nil {
+				return nil, fmt.Errorf("the default of %s: %w", f.Path, err)
+			}
 		}
 	case "map of strings":
 		s.Type, s.AdditionalProperties = "object", f.scalar(&schema{})

@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"errors"
 	"math/big"
 	"regexp"
 	"strconv"
@@ -64,4 +65,38 @@ func (s *Size) UnmarshalText(text []byte) error {
 	}
 	*s = Size(number.Num().Int64())
 	return nil
+}
+
+// SizeOrContent is a Size, or Content. Its text form is that of a Size, or the
+// word content.
+type SizeOrContent Size
+
+// Content means as large as what it holds, and some headroom.
+const Content SizeOrContent = -1
+
+// contentText is the text form of Content.
+const contentText = "content"
+
+// String returns the text form.
+func (s SizeOrContent) String() string {
+	if s == Content {
+		return contentText
+	}
+	return Size(s).String()
+}
+
+// MarshalText returns String.
+func (s SizeOrContent) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads a Size or the word content; its error is that of Size.
+func (s *SizeOrContent) UnmarshalText(text []byte) error {
+	if string(text) == contentText {
+		*s = Content
+		return nil
+	}
+	err := (*Size)(s).UnmarshalText(text)
+	if bad, ok := errors.AsType[*FieldError](err); ok {
+		bad.Problem, bad.Allowed = "is neither a size nor "+contentText, append(bad.Allowed, contentText)
+	}
+	return err
 }

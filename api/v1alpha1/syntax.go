@@ -162,6 +162,22 @@ var (
 		"a time server", "a host name or an IP address, such as ntp.example.org or 2001:db8::123",
 		regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)$`), 253,
 	}
+	// Printable ASCII that neither fstab(5) nor the file operations of the build
+	// give a meaning of their own.
+	mountPointSyntax = syntax{
+		"a mount point", "an absolute path of letters, digits, _, - and ., without . and .. and without / at its end",
+		regexp.MustCompile(`^(/([A-Za-z0-9_-]|\.[A-Za-z0-9_-]|\.\.[A-Za-z0-9_.-])[A-Za-z0-9_.-]*)+$`), 255,
+	}
+	// s_volume_name of ext4 has 16 bytes.
+	labelSyntax = syntax{
+		"a label", "at most 16 letters, digits, _, - and .",
+		regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`), 16,
+	}
+	// fstab(5) separates options by commas and fields by white space.
+	mountOptionSyntax = syntax{
+		"a mount option", "one option such as noatime or commit=30",
+		regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*(=[A-Za-z0-9_.:/+%@-]+)?$`), 255,
+	}
 	// Names of the IANA time zone database ("theory.html", Names of timezones).
 	timeZoneSyntax = syntax{
 		"a time zone", "a name of the IANA database, such as Etc/UTC or Europe/Berlin",

@@ -27,15 +27,6 @@ type Known struct {
 	Formats []string
 }
 
-// The disk holds an operating system and Kubernetes with all container images,
-// and is cut into partitions that begin at whole MiB. At 2 TiB the BIOS's and
-// older clouds' 32-bit sector numbers end.
-const (
-	diskUnit    Size = 1 << 20
-	minDiskSize Size = 2 << 30
-	maxDiskSize Size = 2 << 40
-)
-
 // Validate checks a NodeImage that was not read from a file, after Default. It
 // returns everything that is wrong: an error of kind fault.BadSpec that wraps an
 // ErrorList without places. buildContext is where files[].source is looked up;
@@ -274,21 +265,4 @@ func (c *checker) sshKey(at, key string) {
 			Allowed: []string{sshKeyForm},
 		})
 	}
-}
-
-func (c *checker) disk(disk Disk) {
-	at, size := "spec.disk.size", disk.Size
-	bad := FieldError{Field: at, Found: quote(size.String()), asWritten: true}
-	switch {
-	case size < minDiskSize:
-		bad.Problem, bad.Allowed = "is too small", []string{minDiskSize.String() + " to " + maxDiskSize.String()}
-	case size > maxDiskSize:
-		bad.Problem, bad.Allowed = "is too large", []string{minDiskSize.String() + " to " + maxDiskSize.String()}
-	case size%diskUnit != 0:
-		bad.Problem, bad.Allowed = "is not a whole number of MiB", []string{"a multiple of " + diskUnit.String()}
-		bad.Suggestion = ((size/diskUnit + 1) * diskUnit).String()
-	default:
-		return
-	}
-	c.add(bad)
 }

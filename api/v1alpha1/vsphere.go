@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // VSphere is the virtual machine that the OVA describes, which vSphere makes
@@ -112,8 +113,11 @@ var (
 	propertyValueSyntax = syntax{"the value of an OVF property", lineSyntax.allowed, lineSyntax.pattern, lineSyntax.maxLength}
 )
 
-// setDefaults fills in what was not given.
-func (v *VSphere) setDefaults() {
+// setDefaults fills in what was not given, for a disk that boots from disk.
+func (v *VSphere) setDefaults(disk []string) {
+	if !slices.Contains(disk, diskNeeds(defaultFirmware)) {
+		setDefault(&v.Firmware, "bios")
+	}
 	setDefault(&v.Name, defaultMachineName)
 	setDefault(&v.HardwareVersion, defaultHardwareVersion)
 	setDefault(&v.Firmware, defaultFirmware)
@@ -131,12 +135,23 @@ func (v VSphere) MachineName(values Values) (string, error) {
 	return name, err
 }
 
+// diskNeeds returns which of Disk.Firmware a firmware of vSphere needs.
+func diskNeeds(firmware string) string {
+	if strings.HasPrefix(firmware, "efi") {
+		return "uefi"
+	}
+	return firmware
+}
+
 // vsphere checks the virtual machine that the OVA describes.
 func (c *checker) vsphere(v VSphere, img *NodeImage) {
 	const at = "spec.vsphere"
 	c.machineName(at+".name", v, img)
 	c.count(at+".hardwareVersion", v.HardwareVersion, minHardwareVersion, maxHardwareVersion)
 	c.oneOf(at+".firmware", v.Firmware, "is not a firmware of vSphere", firmwares)
+	if need := diskNeeds(v.Firmware); slices.Contains(firmwares, v.Firmware) && !slices.Contains(img.Spec.Disk.Firmware, need) {
+		c.add(FieldError{Field: at + ".firmware", Found: quote(v.Firmware), Problem: "does not start this disk: spec.disk.firmware has no " + need})
+	}
 	c.count(at+".cpus", v.CPUs, 1, maxCPUs)
 	if v.Memory < minMemory || v.Memory > maxMemory || v.Memory%memoryUnit != 0 {
 		c.add(FieldError{

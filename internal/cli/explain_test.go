@@ -34,12 +34,34 @@ func TestExplainShowsAFieldAndThoseBelowIt(t *testing.T) {
 
 Fields:
   size (size, default 8Gi)
-      size is the disk's size as the image is made; the root file system grows
+      size is the disk's size as the image is made. content makes it as large as
+      what it holds and the headroom, in whole GiB. The root file system grows
       to the size of the disk that it boots from.
+  headroom (size)
+      headroom is the room that size: content leaves free on the root file
+      system, 2Gi if nothing is said. The kubelet evicts pods from a node with
+      less than 15% free.
+  firmware (list of strings, default [bios, uefi])
+      firmware is what the disk boots from. Each one brings a partition with a
+      boot loader of its own.
+  fileSystems (list of objects)
+      fileSystems are file systems besides the root, in partitions of their own
+      in this order: each takes what the image has at its mount point, or is
+      empty. They are ext4 and keep their sizes; only the root grows.
 
 Example:
   disk:
-    size: 10Gi
+    size: content
+    headroom: 3Gi
+    firmware: [bios, uefi]
+    fileSystems:
+      - mountPoint: /var/lib/containerd
+        size: content
+        headroom: 4Gi
+        label: images
+        mountOptions: [noatime, commit=30]
+      - mountPoint: /var/lib/etcd
+        size: 4Gi
 `
 	if got := output(t, "explain", "spec.disk"); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/infra"
@@ -27,8 +28,8 @@ func verifyCommand(s streams) *cobra.Command {
 	var deadline time.Duration
 	c := &cobra.Command{
 		Use: "verify FILE", Short: "Prove an image by booting it or by looking into it",
-		Long: `Level boot proves an image by booting it in QEMU, on BIOS and on UEFI, with bootstrap data
-for cloud-init. The guest itself reports what it found. The image is not changed.
+		Long: `Level boot proves an image by booting it in QEMU, on BIOS and on UEFI if it is made for
+both, with bootstrap data for cloud-init. The guest itself reports what it found. The image is not changed.
 KVM is used where it works, else QEMU's own emulation, several times slower. The
 machine has the infrastructure's own disk controller and network card where QEMU
 has them: pvscsi (on BIOS) and vmxnet3 for vSphere, NVMe for AWS; else virtio's.
@@ -62,6 +63,11 @@ read, is unpacked into a temporary file first.`,
 			if err := bootable(args[0], image); err != nil {
 				return err
 			}
+			if len(firmware) == 0 {
+				for _, f := range contract.Firmware(image.Source, image.Source.Size()) {
+					options.Firmwares = append(options.Firmwares, vmtest.Firmware(f))
+				}
+			}
 			options.Disk, options.Deadline = disk, deadline
 			if options.Hardware, err = hardwareOf(args[0], statically.infrastructure); err != nil {
 				return err
@@ -85,7 +91,7 @@ read, is unpacked into a temporary file first.`,
 	}
 	c.Flags().StringVar(&level, "level", levels[0], "what to prove: `"+strings.Join(levels, "|")+"`")
 	c.Flags().StringVar(&from, "from", "", "FILE's format, if its content should not decide (a guest can make a raw disk look like another format)")
-	c.Flags().StringSliceVar(&firmware, "firmware", []string{string(vmtest.BIOS), string(vmtest.UEFI)}, "boot on each of these: bios, uefi, uefi-secure")
+	c.Flags().StringSliceVar(&firmware, "firmware", nil, "boot on each of these: bios, uefi, uefi-secure (default: those that the image says it is made for, else bios and uefi)")
 	c.Flags().DurationVar(&deadline, "deadline", 0, "time for one boot (default: 3m on KVM, 10m without)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON")
 	c.Flags().StringVar(&statically.infrastructure, "infrastructure", "", "where the image will run (default: by the file's name): its checks, or the disk and network to boot with")

@@ -1,10 +1,11 @@
-// Package disk assembles a raw disk that boots from a root file system tree.
+// Package disk assembles a raw disk that boots from file system trees.
 //
-// What comes in is a tree (a directory, only read) and a Config; what goes out
-// is one sparse file: a GPT with a partition for each role, GRUB for a BIOS, the
-// distribution's signed boot chain for UEFI, and the tree as ext4. It needs no
-// loop device and no mount. Same tree, same Config, same epoch, same bytes. The
-// file appears under its final name when it is whole, or not at all.
+// What comes in are trees (directories, only read), one for each file system,
+// and a Config; what goes out is one sparse file: a GPT with a partition for
+// each role, GRUB for a BIOS, the distribution's signed boot chain for UEFI, and
+// the trees as ext4. It needs no loop device and no mount. Same trees, same
+// Config, same epoch, same bytes. The file appears under its final name when it
+// is whole, or not at all.
 package disk
 
 import (
@@ -38,6 +39,11 @@ func Assemble(ctx context.Context, c *Config, epoch time.Time, progress io.Write
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("disk configuration: %w", err)
 	}
+	needs, err := c.measure()
+	if err != nil {
+		return err
+	}
+	c = c.sized(needs)
 	partitions, err := c.layout()
 	if err != nil {
 		return err
@@ -53,7 +59,7 @@ func Assemble(ctx context.Context, c *Config, epoch time.Time, progress io.Write
 			_ = os.Remove(unfinished)
 		}
 	}()
-	a := &assembly{Config: c, epoch: epoch, file: file, partitions: partitions, progress: progress}
+	a := &assembly{Config: c, epoch: epoch, file: file, partitions: partitions, needs: needs, progress: progress}
 	if err := a.write(ctx); err != nil {
 		if errors.Is(err, syscall.ENOSPC) {
 			return fault.New(fault.NoSpace, "free some space where the build keeps its state", "assemble the disk: %w", err)
@@ -92,6 +98,7 @@ type assembly struct {
 	epoch      time.Time
 	file       *os.File
 	partitions []gpt.Partition
+	needs      []usage // of the file systems, by partition
 	progress   io.Writer
 }
 
@@ -99,8 +106,13 @@ type assembly struct {
 // arguments can come to hold digests of the data.
 func (a *assembly) write(ctx context.Context) error {
 	table := gpt.Table{DiskGUID: a.Identifiers.Disk, Partitions: a.partitions}
-	if err := a.writeRoot(ctx); err != nil {
-		return err
+	for index, p := range a.Config.Partitions {
+		if p.FileSystem == nil {
+			continue
+		}
+		if err := a.writeFileSystem(ctx, index, p); err != nil {
+			return err
+		}
 	}
 	if index, has := a.partition(BIOSBoot); has {
 		bootCode, err := a.writeBIOSBoot(ctx, a.partitions[index])
@@ -117,33 +129,29 @@ func (a *assembly) write(ctx context.Context) error {
 	return table.Write(a.file, a.Size.Sectors())
 }
 
-func (a *assembly) writeRoot(ctx context.Context) error {
-	index, _ := a.partition(Root)
-	p := a.partitions[index]
-	need, err := measure(a.Tree)
-	if err != nil {
+func (a *assembly) writeFileSystem(ctx context.Context, index int, p Partition) error {
+	need, place, ids := a.needs[index], a.partitions[index], a.Identifiers.FileSystems[p.FileSystem.MountPoint]
+	if err := a.checkRoom(p, need, place.Length.Bytes()); err != nil {
 		return err
 	}
-	if err := a.checkRoom(need, p.Length.Bytes()); err != nil {
-		return err
-	}
-	a.report("root: ext4 of %v from %d files with %v", p.Length.Bytes(), need.inodes, need.data.AlignUp(size.MiB))
+	a.report("%s: ext4 of %v for %s with %d files and %v", place.Name, place.Length.Bytes(), p.FileSystem.MountPoint, need.inodes, need.data.AlignUp(size.MiB))
 	return ext4.FileSystem{
-		Offset:   p.Start.Bytes(),
-		Size:     p.Length.Bytes(),
-		UUID:     a.Identifiers.RootFileSystem,
-		HashSeed: a.Identifiers.RootHashSeed,
-		Label:    a.Root.Label,
-		Features: a.Root.Features,
+		Offset:   place.Start.Bytes(),
+		Size:     place.Length.Bytes(),
+		UUID:     ids.UUID,
+		HashSeed: ids.HashSeed,
+		Label:    p.FileSystem.Label,
+		Features: a.Features,
 		Epoch:    a.epoch,
-	}.Write(ctx, a.Tree, a.file.Name())
+		Bare:     p.Role == Data,
+	}.Write(ctx, p.FileSystem.Tree, a.file.Name())
 }
 
 func (a *assembly) writeBIOSBoot(ctx context.Context, p gpt.Partition) (bootCode []byte, err error) {
 	root, _ := a.partition(Root)
 	core, err := grub.Core{
 		ModulesDir:    a.Boot.GRUBModules,
-		RootUUID:      a.Identifiers.RootFileSystem,
+		RootUUID:      a.Identifiers.RootUUID(),
 		RootPartition: root + 1,
 		Start:         p.Start,
 		Room:          p.Length,
@@ -163,12 +171,13 @@ func (a *assembly) writeBIOSBoot(ctx context.Context, p gpt.Partition) (bootCode
 // signed GRUB finds its configuration and where the distribution's own updates
 // put new loaders. There is no fallback loader: it would write boot entries.
 func (a *assembly) writeESP(p gpt.Partition) error {
-	tree, err := os.OpenRoot(a.Tree)
+	root, _ := a.partition(Root)
+	tree, err := os.OpenRoot(a.Config.Partitions[root].FileSystem.Tree)
 	if err != nil {
 		return fmt.Errorf("EFI system partition: %w", err)
 	}
 	defer tree.Close()
-	config, err := grub.ESPConfig(a.Identifiers.RootFileSystem)
+	config, err := grub.ESPConfig(a.Identifiers.RootUUID())
 	if err != nil {
 		return err
 	}

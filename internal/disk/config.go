@@ -1,38 +1,36 @@
 package disk
 
 import (
-	"bytes"
-	"embed"
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strings"
-	"text/template"
 
-	"nodesmith.dev/nodesmith/internal/disk/fat"
 	"nodesmith.dev/nodesmith/internal/disk/gpt"
 	"nodesmith.dev/nodesmith/internal/disk/size"
-	"nodesmith.dev/nodesmith/internal/fault"
 )
 
-// Config is all that decides a disk besides the tree and the epoch. The graph
+// Config is all that decides a disk besides the trees and the epoch. The graph
 // builder writes it as JSON; step-disk reads it.
 type Config struct {
-	// Tree is the directory that becomes the root file system; it is only read.
-	Tree string `json:"tree"`
 	// Output is the raw disk's path.
 	Output string `json:"output"`
-	// Size is the whole disk's, in bytes: a multiple of Alignment.
-	Size size.Bytes `json:"size"`
+	// Size is the whole disk's, in bytes: a multiple of Alignment. Zero makes it
+	// as large as its partitions need, in whole GiB, the unit of most clouds.
+	Size size.Bytes `json:"size,omitempty"`
 	// Architecture is Debian's and Go's name of it: amd64.
 	Architecture string      `json:"architecture"`
 	Identifiers  Identifiers `json:"identifiers"`
 	// Partitions are in their order on the disk.
-	Partitions []Partition    `json:"partitions"`
-	Boot       Boot           `json:"boot"`
-	Root       RootFileSystem `json:"root"`
+	Partitions []Partition `json:"partitions"`
+	Boot       Boot        `json:"boot"`
+	// Features are all features of the file systems, in mke2fs's names: what the
+	// target's boot loader, kernel and e2fsck understand.
+	Features []string `json:"features"`
 }
 
-// Role says what a partition is for. A disk has at most one of each.
+// Role says what a partition is for. A disk has at most one of each but Data.
 type Role string
 
 // The roles. Which ones a disk has decides how it boots: from a BIOS when it
@@ -41,11 +39,8 @@ const (
 	BIOSBoot Role = "bios-boot" // GRUB's core image
 	ESP      Role = "esp"       // the EFI system partition
 	Root     Role = "root"      // the root file system
+	Data     Role = "data"      // another file system
 )
-
-// roles holds every role's partition type. Root's depends on the architecture
-// and is in architectures.
-var roles = map[Role]gpt.GUID{BIOSBoot: gpt.BIOSBoot, ESP: gpt.EFISystem, Root: {}}
 
 // architectures holds what a disk's content depends on.
 var architectures = map[string]struct {
@@ -60,20 +55,59 @@ var architectures = map[string]struct {
 // Partition is one partition of the disk.
 type Partition struct {
 	Role Role `json:"role"`
-	// Size is a multiple of Alignment. The last partition may leave it out and
-	// gets what is left: it is the one that can grow on the node.
+	// Size is a multiple of Alignment. Zero is for the last partition of a disk
+	// whose size is given, which gets what is left: it is the one that can grow
+	// on the node; and for file systems that are sized to their content.
 	Size size.Bytes `json:"size,omitempty"`
+	// FileSystem is what Root and Data hold.
+	FileSystem *FileSystem `json:"fileSystem,omitempty"`
 }
 
-// StandardPartitions is the layout of an image that boots on BIOS and UEFI: the
-// EFI system partition is as large as FAT32 takes with 512-byte clusters and
-// some room for later boot files.
-func StandardPartitions() []Partition {
-	return []Partition{
-		{Role: BIOSBoot, Size: 1 * size.MiB},
-		{Role: ESP, Size: 64 * size.MiB},
-		{Role: Root},
+// FileSystem is an ext4 file system of the disk.
+type FileSystem struct {
+	// MountPoint is where the node mounts it, an absolute path: / for the root.
+	MountPoint string `json:"mountPoint"`
+	// MountOptions are those of fstab.
+	MountOptions []string `json:"mountOptions,omitempty"`
+	// Tree is the directory that becomes the file system; it is only read.
+	// Directories that others are mounted on are empty in it.
+	Tree string `json:"tree"`
+	// Label is at most 16 bytes. It also is the partition's name.
+	Label string `json:"label"`
+	// Headroom is what stays free when the size follows from the content.
+	Headroom size.Bytes `json:"headroom,omitempty"`
+}
+
+// rootDir is where the root file system is mounted.
+const rootDir = "/"
+
+// RootFileSystem is the file system of the role Root; tree and headroom are its.
+func RootFileSystem(headroom size.Bytes) *FileSystem {
+	return &FileSystem{MountPoint: rootDir, MountOptions: []string{"errors=remount-ro"}, Label: string(Root), Headroom: headroom}
+}
+
+// firmwarePartitions are what each firmware starts a boot loader from. The EFI
+// system partition is as large as FAT32 takes with 512-byte clusters and some
+// room for later boot files.
+var firmwarePartitions = []struct {
+	firmware string
+	Partition
+}{
+	{"bios", Partition{Role: BIOSBoot, Size: 1 * size.MiB}},
+	{"uefi", Partition{Role: ESP, Size: 64 * size.MiB}},
+}
+
+// Layout returns the partitions of a disk that boots on each firmware (bios,
+// uefi): theirs, then those of data, and root as the last one, which can grow.
+func Layout(firmware []string, data []Partition, root *FileSystem) []Partition {
+	var partitions []Partition
+	for _, p := range firmwarePartitions {
+		if slices.Contains(firmware, p.firmware) {
+			partitions = append(partitions, p.Partition)
+		}
 	}
+	partitions = append(partitions, data...)
+	return append(partitions, Partition{Role: Root, FileSystem: root})
 }
 
 // Boot says where the boot loaders come from.
@@ -96,59 +130,34 @@ type EFI struct {
 	MOKManager string `json:"mokManager"`
 }
 
-// RootFileSystem is the ext4 file system in the role Root.
-type RootFileSystem struct {
-	// Label is at most 16 bytes.
-	Label string `json:"label"`
-	// Features are all features that the file system has, in mke2fs's names: what
-	// the target's boot loader, kernel and e2fsck understand.
-	Features []string `json:"features"`
-}
-
 const (
 	// Alignment is that of every partition's start and size.
 	Alignment = size.MiB
-	// MinRoot is the smallest root partition that Assemble makes.
-	MinRoot = 16 * size.MiB
+	// MinFileSystem is the smallest file system that Assemble makes.
+	MinFileSystem = 16 * size.MiB
 )
 
-//go:embed assets/fstab
-var assets embed.FS
-
-var fstab = template.Must(template.ParseFS(assets, "assets/fstab"))
-
-// Fstab returns the content of /etc/fstab for a disk with these identifiers and
-// the roles of StandardPartitions.
-func Fstab(ids Identifiers) ([]byte, error) {
-	var b bytes.Buffer
-	if err := fstab.Execute(&b, ids); err != nil {
-		return nil, fmt.Errorf("fstab: %w", err)
-	}
-	return b.Bytes(), nil
-}
-
 // Validate returns everything that is wrong with c and can be said without
-// looking at the tree.
+// looking at the trees.
 func (c *Config) Validate() error {
 	var problems []error
 	complain := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if c.Tree == "" || c.Output == "" {
-		complain("tree and output are needed")
+	if c.Output == "" {
+		complain("output is needed")
 	}
 	architecture, known := architectures[c.Architecture]
 	if !known {
 		complain("architecture %q is not one that disks can be made for", c.Architecture)
 	}
-	if c.Identifiers.Disk == (gpt.GUID{}) || c.Identifiers.RootFileSystem == (gpt.GUID{}) || c.Identifiers.ESPVolume == 0 {
-		complain("identifiers are missing")
-	}
 	for _, p := range c.Partitions {
-		if c.Identifiers.Partitions[p.Role] == (gpt.GUID{}) {
-			complain("identifiers.partitions has none for the role %q", p.Role)
-		}
+		problems = append(problems, c.checkPartition(p))
 	}
-	if _, err := c.layout(); err != nil {
+	sized := c.sized(make([]usage, len(c.Partitions)))
+	if _, err := sized.layout(); err != nil {
 		problems = append(problems, err)
+	}
+	if c.Identifiers.Disk == (gpt.GUID{}) || c.Identifiers.ESPVolume == 0 {
+		complain("identifiers are missing")
 	}
 	if _, has := c.partition(Root); !has {
 		complain("there is no partition with the role %s", Root)
@@ -168,66 +177,46 @@ func (c *Config) Validate() error {
 	return errors.Join(problems...)
 }
 
-// partition returns the index of the partition with a role.
-func (c *Config) partition(role Role) (index int, has bool) {
-	for i, p := range c.Partitions {
-		if p.Role == role {
-			return i, true
-		}
-	}
-	return 0, false
-}
-
-// layout places the partitions one behind the other.
-func (c *Config) layout() ([]gpt.Partition, error) {
-	if c.Size <= 0 || c.Size%Alignment != 0 {
-		return nil, fault.New(fault.BadSpec, "", "disk size %v is not a multiple of %v", c.Size, Alignment)
-	}
-	end := (gpt.LastUsable(c.Size.Sectors()) + 1).Bytes().AlignDown(Alignment)
-	next := Alignment
-	var placed []gpt.Partition
-	seen := map[Role]bool{}
-	for i, p := range c.Partitions {
-		kind, known := roles[p.Role]
-		if p.Role == Root {
-			kind = architectures[c.Architecture].root
-		}
-		if !known || seen[p.Role] {
-			return nil, fmt.Errorf("partition %d: role %q is unknown or there twice", i+1, p.Role)
-		}
-		seen[p.Role] = true
-		length := p.Size
-		if length == 0 && i == len(c.Partitions)-1 {
-			length = end - next
-		}
-		if err := checkLength(p.Role, length, end-next); err != nil {
-			return nil, err
-		}
-		placed = append(placed, gpt.Partition{
-			Type: kind, ID: c.Identifiers.Partitions[p.Role], Name: string(p.Role),
-			Start: next.Sectors(), Length: length.Sectors(),
-		})
-		next += length
-	}
-	return placed, nil
-}
-
-// checkLength says why a partition can't have this length where room is left.
-func checkLength(role Role, length, room size.Bytes) error {
-	least := Alignment
-	switch role {
-	case ESP:
-		least = fat.MinSize.AlignUp(Alignment)
-	case Root:
-		least = MinRoot
-	case BIOSBoot:
-	}
+// checkPartition says what is wrong with a partition by itself.
+func (c *Config) checkPartition(p Partition) error {
+	f := p.FileSystem
 	switch {
-	case length > room || room < least:
-		return fault.New(fault.BadSpec, "make disk.size larger", "the disk has no room for partition %s: %v are left, %v are needed",
-			role, max(room, 0), max(length, least))
-	case length < least || length%Alignment != 0:
-		return fmt.Errorf("partition %s: size %v is not a multiple of %v, at least %v", role, length, Alignment, least)
+	case (p.Role == Root || p.Role == Data) != (f != nil):
+		return fmt.Errorf("partition %s: the roles %s and %s have a file system, others have none", p.Role, Root, Data)
+	case f == nil && c.Identifiers.Partitions[p.key()] == (gpt.GUID{}):
+		return fmt.Errorf("identifiers.partitions has none for %s", p.key())
+	case f == nil:
+		return nil
+	case !strings.HasPrefix(f.MountPoint, "/") || f.MountPoint != path.Clean(f.MountPoint):
+		return fmt.Errorf("partition %s: mount point %q is not an absolute path", p.Role, f.MountPoint)
+	case (p.Role == Root) != (f.MountPoint == rootDir):
+		return fmt.Errorf("partition %s is mounted on %s", p.Role, f.MountPoint)
+	case f.Tree == "" || f.Label == "" || f.Headroom < 0:
+		return fmt.Errorf("file system %s needs a tree, a label and no negative headroom", f.MountPoint)
+	case c.Identifiers.Partitions[p.key()] == (gpt.GUID{}), c.Identifiers.FileSystems[f.MountPoint].UUID == (gpt.GUID{}):
+		return fmt.Errorf("identifiers has none for the file system %s", f.MountPoint)
 	}
 	return nil
+}
+
+// key is the partition's in Identifiers.Partitions.
+func (p Partition) key() string {
+	if p.Role == Data && p.FileSystem != nil {
+		return p.FileSystem.MountPoint
+	}
+	return string(p.Role)
+}
+
+// name is the partition's in the table.
+func (p Partition) name() string {
+	if p.Role == Data && p.FileSystem != nil {
+		return p.FileSystem.Label
+	}
+	return string(p.Role)
+}
+
+// partition returns the index of the first partition with a role.
+func (c *Config) partition(role Role) (index int, has bool) {
+	index = slices.IndexFunc(c.Partitions, func(p Partition) bool { return p.Role == role })
+	return index, index >= 0
 }

@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -58,20 +60,25 @@ func tinyTree(t *testing.T) string {
 
 func tinyConfig(t *testing.T) *Config {
 	t.Helper()
+	root := RootFileSystem(0)
+	root.Tree = tinyTree(t)
 	return &Config{
-		Tree: tinyTree(t), Output: filepath.Join(t.TempDir(), "disk.raw"),
-		Size: 128 * size.MiB, Architecture: "amd64", Identifiers: IdentifiersFrom("test"),
-		Partitions: StandardPartitions(),
+		Output: filepath.Join(t.TempDir(), "disk.raw"),
+		Size:   128 * size.MiB, Architecture: "amd64", Identifiers: IdentifiersFrom("test"),
+		Partitions: Layout([]string{"bios", "uefi"}, nil, root),
 		Boot: Boot{
 			GRUBModules: grubModules,
 			EFI:         EFI{Vendor: "debian", Shim: "/usr/lib/shim/shim", MOKManager: "/usr/lib/shim/mm", GRUB: "usr/lib/grub/grub"},
 		},
-		Root: RootFileSystem{Label: "root", Features: []string{
+		Features: []string{
 			"has_journal", "ext_attr", "resize_inode", "dir_index", "filetype", "extent", "64bit", "flex_bg",
 			"sparse_super", "large_file", "huge_file", "dir_nlink", "extra_isize", "metadata_csum",
-		}},
+		},
 	}
 }
+
+// tree is the one of the root file system.
+func (c *Config) tree() *string { return &c.Partitions[len(c.Partitions)-1].FileSystem.Tree }
 
 func assemble(t *testing.T, c *Config) {
 	t.Helper()
@@ -101,7 +108,7 @@ func TestOtherToolsAcceptTheDisk(t *testing.T) {
 		{"debugfs -R stat\u00a0/etc/hostname " + root, "Type: regular"},
 		{"fsck.vfat -n " + esp, "files"},
 		{"blkid -p " + esp, `UUID="` + c.Identifiers.ESPVolume.String() + `"`},
-		{"mtype -i " + esp + " ::/EFI/debian/grub.cfg", c.Identifiers.RootFileSystem.String()},
+		{"mtype -i " + esp + " ::/EFI/debian/grub.cfg", c.Identifiers.RootUUID().String()},
 		{"mtype -i " + esp + " ::/EFI/BOOT/BOOTX64.EFI", "shim of the distribution"},
 		{"mtype -i " + esp + " ::/EFI/debian/shimx64.efi", "shim of the distribution"},
 		{"mtype -i " + esp + " ::/EFI/BOOT/mmx64.efi", "MOK manager"},
@@ -133,9 +140,9 @@ func TestTheDiskHasItsPartitionsByRole(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []gpt.Partition{
-		{Type: gpt.BIOSBoot, ID: c.Identifiers.Partitions[BIOSBoot], Start: 2048, Length: 2048, Name: "bios-boot"},
-		{Type: gpt.EFISystem, ID: c.Identifiers.Partitions[ESP], Start: 4096, Length: 131072, Name: "esp"},
-		{Type: gpt.LinuxRootX8664, ID: c.Identifiers.Partitions[Root], Start: 135168, Length: 124928, Name: "root"},
+		{Type: gpt.BIOSBoot, ID: c.Identifiers.Partitions["bios-boot"], Start: 2048, Length: 2048, Name: "bios-boot"},
+		{Type: gpt.EFISystem, ID: c.Identifiers.Partitions["esp"], Start: 4096, Length: 131072, Name: "esp"},
+		{Type: gpt.LinuxRootX8664, ID: c.Identifiers.Partitions["root"], Start: 135168, Length: 124928, Name: "root"},
 	}
 	if !reflect.DeepEqual(table.Partitions, want) {
 		t.Errorf("got  %+v\nwant %+v", table.Partitions, want)
@@ -155,8 +162,8 @@ func TestSameInputSameBytes(t *testing.T) {
 	first := tinyConfig(t)
 	assemble(t, first)
 	second := tinyConfig(t)
-	second.Tree = filepath.Join(t.TempDir(), "tree")
-	if out, err := exec.Command("cp", "-a", first.Tree, second.Tree).CombinedOutput(); err != nil {
+	*second.tree() = filepath.Join(t.TempDir(), "tree")
+	if out, err := exec.Command("cp", "-a", *first.tree(), *second.tree()).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	time.Sleep(1100 * time.Millisecond) // access and change times differ by a second
@@ -192,7 +199,7 @@ func TestTheDiskBootsFromABIOS(t *testing.T) {
 
 func TestATreeThatDoesNotFitSaysWhatIsNeeded(t *testing.T) {
 	c := tinyConfig(t)
-	path := filepath.Join(c.Tree, "big")
+	path := filepath.Join(*c.tree(), "big")
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -200,8 +207,8 @@ func TestATreeThatDoesNotFitSaysWhatIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := Assemble(t.Context(), c, epoch, t.Output())
-	if fault.KindOf(err) != fault.BadSpec || !strings.Contains(err.Error(), "disk.size is 128 MiB") ||
-		!strings.Contains(fault.RemedyOf(err), "set disk.size to ") {
+	if fault.KindOf(err) != fault.BadSpec || !strings.Contains(err.Error(), "spec.disk.size is 128 MiB") ||
+		!strings.Contains(fault.RemedyOf(err), "set spec.disk.size to ") {
 		t.Errorf("got %v (%s)", err, fault.RemedyOf(err))
 	}
 	assertNothingLeft(t, c)
@@ -212,14 +219,14 @@ func TestADiskOfTheNeededSizeFits(t *testing.T) {
 	c := tinyConfig(t)
 	for i := range 150 { // 150 MiB of data that is not zero
 		content := bytes.Repeat([]byte{byte(i + 1)}, int(size.MiB))
-		if err := os.WriteFile(filepath.Join(c.Tree, fmt.Sprint("file", i)), content, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(*c.tree(), fmt.Sprint("file", i)), content, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	err := Assemble(t.Context(), c, epoch, t.Output())
 	var number int64
 	var unit string
-	if _, scanErr := fmt.Sscanf(fault.RemedyOf(err), "set disk.size to %d %s or more", &number, &unit); scanErr != nil || unit != "MiB" {
+	if _, scanErr := fmt.Sscanf(fault.RemedyOf(err), "set spec.disk.size to %d %s or more", &number, &unit); scanErr != nil || unit != "MiB" {
 		t.Fatalf("%v (%s): %v", err, fault.RemedyOf(err), scanErr)
 	}
 	c.Size = size.Bytes(number) * size.MiB
@@ -232,7 +239,7 @@ func TestAFailureLeavesNothingBehind(t *testing.T) {
 		"no shim in the tree": func(c *Config) { c.Boot.EFI.Shim = "/usr/lib/shim/none" },
 		"loader outside":      func(c *Config) { c.Boot.EFI.Shim = "../../etc/passwd" },
 		"loader a directory":  func(c *Config) { c.Boot.EFI.GRUB = "/usr/lib" },
-		"unknown feature":     func(c *Config) { c.Root.Features = []string{"no_such_feature"} },
+		"unknown feature":     func(c *Config) { c.Features = []string{"no_such_feature"} },
 		"no GRUB modules":     func(c *Config) { c.Boot.GRUBModules = t.TempDir() },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -256,15 +263,23 @@ func assertNothingLeft(t *testing.T, c *Config) {
 
 func TestConfigurationsThatCannotBeAreErrors(t *testing.T) {
 	for want, spoil := range map[string]func(*Config){
-		"tree and output":                  func(c *Config) { c.Tree = "" },
-		`architecture "riscv64"`:           func(c *Config) { c.Architecture = "riscv64" },
-		"identifiers are missing":          func(c *Config) { c.Identifiers = Identifiers{} },
-		"has none for the role":            func(c *Config) { delete(c.Identifiers.Partitions, ESP) },
-		"not a multiple of 1 MiB":          func(c *Config) { c.Size++ },
-		"no room for partition root":       func(c *Config) { c.Size = 70 * size.MiB },
-		"no room for partition esp":        func(c *Config) { c.Size = 3 * size.MiB },
-		`role "swap" is unknown`:           func(c *Config) { c.Partitions[2].Role = "swap" },
-		"there twice":                      func(c *Config) { c.Partitions[0] = Partition{Role: Root, Size: 16 * size.MiB} },
+		"output is needed":           func(c *Config) { c.Output = "" },
+		"needs a tree, a label":      func(c *Config) { *c.tree() = "" },
+		`architecture "riscv64"`:     func(c *Config) { c.Architecture = "riscv64" },
+		"identifiers are missing":    func(c *Config) { c.Identifiers = Identifiers{} },
+		"has none for esp":           func(c *Config) { delete(c.Identifiers.Partitions, "esp") },
+		"none for the file system /": func(c *Config) { delete(c.Identifiers.FileSystems, "/") },
+		"have a file system":         func(c *Config) { c.Partitions[0].FileSystem = RootFileSystem(0) },
+		"needs a file system":        func(c *Config) { c.Partitions[1].Role = Data },
+		"root is mounted on /var":    func(c *Config) { c.Partitions[2].FileSystem.MountPoint = "/var" },
+		`mount point "/var/"`:        func(c *Config) { c.Partitions[2].FileSystem.MountPoint = "/var/" },
+		"not a multiple of 1 MiB":    func(c *Config) { c.Size++ },
+		"no room for partition root": func(c *Config) { c.Size = 70 * size.MiB },
+		"no room for partition esp":  func(c *Config) { c.Size = 3 * size.MiB },
+		`role "swap" is unknown`:     func(c *Config) { c.Partitions[2].Role = "swap" },
+		"there twice": func(c *Config) {
+			c.Partitions[0] = Partition{Role: Root, Size: 16 * size.MiB, FileSystem: RootFileSystem(0)}
+		},
 		"no partition with the role":       func(c *Config) { c.Partitions = c.Partitions[:2] },
 		"partition esp: size 1 MiB":        func(c *Config) { c.Partitions[1].Size = size.MiB },
 		"partition bios-boot: size":        func(c *Config) { c.Partitions[0].Size++ },
@@ -303,15 +318,18 @@ func TestConfigSurvivesJSON(t *testing.T) {
 }
 
 func TestIdentifiersDependOnTheSeedAlone(t *testing.T) {
-	one, again, other := IdentifiersFrom("a"), IdentifiersFrom("a"), IdentifiersFrom("b")
+	one, again, other := IdentifiersFrom("a", "/var"), IdentifiersFrom("a", "/var"), IdentifiersFrom("b", "/var")
 	if !reflect.DeepEqual(one, again) {
 		t.Error("the same seed gives other identifiers")
 	}
 	seen := map[gpt.GUID]bool{}
 	for _, ids := range []Identifiers{one, other} {
-		all := []gpt.GUID{ids.Disk, ids.RootFileSystem, ids.RootHashSeed}
-		for _, id := range ids.Partitions {
-			all = append(all, id)
+		all := append(slices.Collect(maps.Values(ids.Partitions)), ids.Disk)
+		for _, f := range ids.FileSystems {
+			all = append(all, f.UUID, f.HashSeed)
+		}
+		if len(all) != 9 {
+			t.Errorf("%d identifiers", len(all))
 		}
 		for _, id := range all {
 			if seen[id] || id[6]>>4 != 8 || id[8]>>6 != 2 {
@@ -320,21 +338,11 @@ func TestIdentifiersDependOnTheSeedAlone(t *testing.T) {
 			seen[id] = true
 		}
 	}
+	if alone := IdentifiersFrom("a"); alone.Disk != one.Disk || alone.RootUUID() != one.RootUUID() {
+		t.Error("another file system changes the identifiers of the root")
+	}
 	// A change of the derivation changes every image.
-	if got, want := one.RootFileSystem.String(), "8cac19c6-ba20-8e05-b94d-a1ef58ab5942"; got != want {
+	if got, want := one.RootUUID().String(), "8cac19c6-ba20-8e05-b94d-a1ef58ab5942"; got != want {
 		t.Errorf("root file system of seed %q: %s, want %s", "a", got, want)
-	}
-}
-
-func TestFstabNamesTheFileSystems(t *testing.T) {
-	ids := IdentifiersFrom("a")
-	text, err := Fstab(ids)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"UUID=" + ids.RootFileSystem.String() + " / ext4 ", "UUID=" + ids.ESPVolume.String() + " /boot/efi vfat "} {
-		if !strings.Contains(string(text), want) {
-			t.Errorf("no %q in\n%s", want, text)
-		}
 	}
 }

@@ -11,15 +11,25 @@ import (
 // Identifiers are all names and numbers on a disk that other programs draw at
 // random.
 type Identifiers struct {
-	Disk       gpt.GUID          `json:"disk"`
-	Partitions map[Role]gpt.GUID `json:"partitions"`
-	// RootFileSystem is the UUID that root= and /etc/fstab name.
-	RootFileSystem gpt.GUID `json:"rootFileSystem"`
-	// RootHashSeed keys the hashes in the root file system's directories.
-	RootHashSeed gpt.GUID `json:"rootHashSeed"`
+	Disk gpt.GUID `json:"disk"`
+	// Partitions are by role; those of the role data by mount point.
+	Partitions map[string]gpt.GUID `json:"partitions"`
+	// FileSystems are by mount point.
+	FileSystems map[string]FileSystemIdentifiers `json:"fileSystems"`
 	// ESPVolume is the serial number of the EFI system partition's FAT.
 	ESPVolume VolumeSerial `json:"espVolume"`
 }
+
+// FileSystemIdentifiers are those of an ext4 file system.
+type FileSystemIdentifiers struct {
+	// UUID is what root= and /etc/fstab name.
+	UUID gpt.GUID `json:"uuid"`
+	// HashSeed keys the hashes in the file system's directories.
+	HashSeed gpt.GUID `json:"hashSeed"`
+}
+
+// RootUUID is the UUID of the root file system.
+func (i Identifiers) RootUUID() gpt.GUID { return i.FileSystems[rootDir].UUID }
 
 // VolumeSerial is the serial number of a FAT volume.
 type VolumeSerial uint32
@@ -29,18 +39,23 @@ func (s VolumeSerial) String() string {
 	return fmt.Sprintf("%04X-%04X", uint32(s)>>16, uint32(s)&0xFFFF)
 }
 
-// IdentifiersFrom derives all identifiers from a seed: same seed, same
-// identifiers; other seed, others. Disks that a machine may see at the same time
-// need different seeds.
-func IdentifiersFrom(seed string) Identifiers {
+// IdentifiersFrom derives all identifiers of a disk with further file systems
+// at mountPoints from a seed: same seed, same identifiers; other seed, others.
+// Disks that a machine may see at the same time need different seeds.
+func IdentifiersFrom(seed string, mountPoints ...string) Identifiers {
 	ids := Identifiers{
-		Disk:           derive(seed, "disk"),
-		Partitions:     map[Role]gpt.GUID{},
-		RootFileSystem: derive(seed, "root file system"),
-		RootHashSeed:   derive(seed, "root hash seed"),
+		Disk:       derive(seed, "disk"),
+		Partitions: map[string]gpt.GUID{},
+		FileSystems: map[string]FileSystemIdentifiers{
+			rootDir: {UUID: derive(seed, "root file system"), HashSeed: derive(seed, "root hash seed")},
+		},
 	}
-	for role := range roles {
-		ids.Partitions[role] = derive(seed, "partition "+string(role))
+	for _, role := range []Role{BIOSBoot, ESP, Root} {
+		ids.Partitions[string(role)] = derive(seed, "partition "+string(role))
+	}
+	for _, point := range mountPoints {
+		ids.Partitions[point] = derive(seed, "partition "+point)
+		ids.FileSystems[point] = FileSystemIdentifiers{UUID: derive(seed, "file system "+point), HashSeed: derive(seed, "hash seed "+point)}
 	}
 	serial := derive(seed, "esp volume")
 	ids.ESPVolume = VolumeSerial(binary.BigEndian.Uint32(serial[:4]) | 1) // never zero

@@ -3,6 +3,7 @@ package disk
 import (
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"syscall"
 
@@ -11,14 +12,33 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
-// usage is what a tree takes in a file system.
+// usage is what a tree takes in a file system, or what one has to give.
 type usage struct {
 	data   size.Bytes // in whole blocks
 	inodes int64
 }
 
-// measure adds up a tree. A file with several names counts once; a sparse file
-// counts with all its holes, which may overestimate.
+// measure returns what the trees take, by partition; nothing where there is no
+// file system.
+func (c *Config) measure() ([]usage, error) {
+	needs := make([]usage, len(c.Partitions))
+	for i, p := range c.Partitions {
+		if p.FileSystem == nil {
+			continue
+		}
+		need, err := measure(p.FileSystem.Tree)
+		if err != nil {
+			return nil, fmt.Errorf("measure the tree of %s: %w", p.FileSystem.MountPoint, err)
+		}
+		needs[i] = need
+	}
+	return needs, nil
+}
+
+// measure adds up a tree, by what it holds and not by what it takes where it
+// lies: the same tree gives the same sum on every host. A file with several
+// names counts once; a sparse file counts with all its holes, which may
+// overestimate.
 func measure(tree string) (usage, error) {
 	var u usage
 	type identity struct{ device, inode uint64 }
@@ -45,7 +65,11 @@ func measure(tree string) (usage, error) {
 		u.inodes++
 		switch {
 		case d.IsDir():
-			u.data += size.Bytes(max(info.Size(), 1)).AlignUp(ext4.BlockSize)
+			blocks, err := directoryBlocks(path)
+			if err != nil {
+				return err
+			}
+			u.data += blocks
 		case info.Mode().IsRegular():
 			u.data += size.Bytes(info.Size()).AlignUp(ext4.BlockSize)
 		case info.Mode()&fs.ModeSymlink != 0 && info.Size() >= inlineLink:
@@ -53,55 +77,72 @@ func measure(tree string) (usage, error) {
 		}
 		return nil
 	})
-	if err != nil {
-		return usage{}, fmt.Errorf("measure the tree: %w", err)
-	}
-	return u, nil
+	return u, err
 }
 
 // inlineLink is the length from which a symbolic link's target takes a block:
 // shorter ones are in the inode.
 const inlineLink = 60
 
-// capacity estimates what a file system of a given size can take: what the
-// inode tables, the journal and the fixed metadata leave.
-func capacity(fileSystem size.Bytes) usage {
-	inodes := int64(fileSystem / ext4.BytesPerInode)
-	fixed := size.Bytes(inodes)*ext4.InodeSize + fileSystem/1024 + 2*size.MiB + journal(fileSystem)
-	return usage{data: fileSystem - fixed, inodes: inodes - 11}
-}
-
-// journal returns the size that mke2fs gives the journal of a file system
-// (ext2fs_default_journal_size, for blocks of 4 KiB).
-func journal(fileSystem size.Bytes) size.Bytes {
-	for _, step := range []struct{ below, journal size.Bytes }{
-		{8 * size.MiB, 0}, {128 * size.MiB, 4 * size.MiB}, {1 * size.GiB, 16 * size.MiB},
-		{2 * size.GiB, 32 * size.MiB}, {16 * size.GiB, 64 * size.MiB}, {32 * size.GiB, 128 * size.MiB},
-		{64 * size.GiB, 256 * size.MiB}, {128 * size.GiB, 512 * size.MiB},
-	} {
-		if fileSystem < step.below {
-			return step.journal
+// directoryBlocks returns what a directory takes: an entry has 8 bytes and its
+// name, in multiples of 4, and lies within one block, which ends with 12 bytes
+// of checksum (Linux, Documentation/filesystems/ext4/directory.rst).
+func directoryBlocks(path string) (size.Bytes, error) {
+	const entry, unit, checksum = 8, 4, 12
+	names, err := os.ReadDir(path)
+	if err != nil {
+		return 0, err
+	}
+	blocks, used := size.Bytes(1), size.Bytes(2*(entry+unit)) // . and ..
+	for _, name := range names {
+		length := entry + size.Bytes(len(name.Name())).AlignUp(unit)
+		if used+length > ext4.BlockSize-checksum {
+			blocks, used = blocks+1, 0
 		}
+		used += length
 	}
-	return size.GiB
+	return blocks * ext4.BlockSize, nil
 }
 
-// checkRoom returns an error that says how large the disk must be at least when
-// the tree does not fit the root partition.
-func (c *Config) checkRoom(need usage, root size.Bytes) error {
-	fits := func(fileSystem size.Bytes) bool {
-		have := capacity(fileSystem)
-		return need.data <= have.data && need.inodes <= have.inodes
+// capacity returns what a new file system of a given size has free.
+func capacity(fileSystem size.Bytes) usage {
+	inodes, overhead := ext4.Overhead(fileSystem)
+	return usage{data: fileSystem - overhead, inodes: inodes}
+}
+
+// fits reports whether a file system of a given size holds the content and
+// leaves headroom free for everyone: the share that ext4 keeps for root is none.
+func (u usage) fits(fileSystem, headroom size.Bytes) bool {
+	have := capacity(fileSystem)
+	if headroom > 0 {
+		have.data -= fileSystem / ext4.ReservedShare
 	}
-	if fits(root) {
+	return u.data+headroom <= have.data && u.inodes <= have.inodes
+}
+
+// leastFileSystem returns the size of the smallest file system that holds the
+// content and leaves headroom free.
+func (u usage) leastFileSystem(headroom size.Bytes) size.Bytes {
+	least := max(MinFileSystem, (u.data + headroom).AlignUp(Alignment))
+	for !u.fits(least, headroom) {
+		least += Alignment
+	}
+	return least
+}
+
+// checkRoom returns an error that says how large the disk, or the file system,
+// must be at least when the tree does not fit.
+func (c *Config) checkRoom(p Partition, need usage, have size.Bytes) error {
+	if need.fits(have, 0) {
 		return nil
 	}
-	enough := root
-	for !fits(enough) {
-		enough = (enough + enough/64).AlignUp(Alignment)
+	content := fmt.Sprintf("the file system %s needs %v for %d files", p.FileSystem.MountPoint, need.data.AlignUp(size.MiB), need.inodes)
+	least := need.leastFileSystem(0)
+	if p.Role == Data {
+		return fault.New(fault.BadSpec, fmt.Sprintf("set the size of %s in spec.disk.fileSystems to %v or more, or to content", p.FileSystem.MountPoint, least),
+			"%s; it has %v", content, have)
 	}
-	least := (c.Size + enough - root).AlignUp(64 * size.MiB)
-	return fault.New(fault.BadSpec, fmt.Sprintf("set disk.size to %v or more", least),
-		"the root file system needs %v for %d files; disk.size is %v, which leaves %v for it",
-		need.data.AlignUp(size.MiB), need.inodes, c.Size, root)
+	disk := (c.Size + least - have).AlignUp(64 * size.MiB)
+	return fault.New(fault.BadSpec, fmt.Sprintf("set spec.disk.size to %v or more, or to content", disk),
+		"%s; spec.disk.size is %v, which leaves %v for it", content, c.Size, have)
 }

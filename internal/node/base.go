@@ -39,6 +39,9 @@ type Params struct {
 	// the program, LockDigest the digest (sha256:...) of the lock; they go to
 	// /etc/nodesmith-release.
 	Image, NodesmithVersion, LockDigest string
+	// Firmware is what the disk boots from; it goes there, too, because the
+	// absence of a boot loader can't tell what was meant.
+	Firmware []string
 }
 
 // modes are the modes of assets that are not 0644.

@@ -13,7 +13,6 @@ import (
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/disk"
-	"nodesmith.dev/nodesmith/internal/disk/size"
 	"nodesmith.dev/nodesmith/internal/distro"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/infra"
@@ -110,15 +109,13 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		}
 		node := nodeInputs{
 			image: image, lock: l, digest: digest, release: release, repositories: from.kept, infrastructure: infrastructure,
-			identifiers: disk.IdentifiersFrom(digest + "/" + name), version: p.options.Version,
+			disk: diskConfig(image.Spec.Disk, digest+"/"+name), version: p.options.Version,
 		}
 		root, err := p.node(ctx, node, p.builder.Merge(system, kubernetes), buildContext)
 		if err != nil {
 			return nil, err
 		}
-		state, err := p.builder.Disk(ctx, name+": assemble disk", release, tools, root, disk.Config{
-			Size: size.Bytes(image.Spec.Disk.Size), Identifiers: node.identifiers,
-		}, l)
+		state, err := p.builder.Disk(ctx, name+": assemble disk", release, tools, root, node.disk, l)
 		if err != nil {
 			return nil, err
 		}
@@ -156,6 +153,6 @@ type nodeInputs struct {
 	release        distro.Release
 	repositories   []packages.Repository // that the node keeps
 	infrastructure infra.Infrastructure
-	identifiers    disk.Identifiers
+	disk           disk.Config
 	version        string
 }

@@ -31,6 +31,7 @@ func (n nodeInputs) config(buildContext fs.FS) (node.Config, []bundle.File, erro
 		Image:             n.image.Metadata.Name,
 		NodesmithVersion:  n.version,
 		LockDigest:        n.digest,
+		Firmware:          n.image.Spec.Disk.Firmware,
 	})
 	if err != nil {
 		return node.Config{}, nil, err
@@ -73,7 +74,7 @@ func (n nodeInputs) boot() (node.Config, error) {
 	arguments := slices.Concat(n.release.KernelArguments, n.infrastructure.KernelArguments, n.image.Spec.KernelArguments)
 	menu, err := grub.Config(grub.Menu{
 		Title:    fmt.Sprintf("%s %s, Kubernetes %s", n.release.Distro, n.release.Version, n.lock.Kubernetes.Version),
-		RootUUID: n.identifiers.RootFileSystem, Arguments: arguments,
+		RootUUID: n.disk.Identifiers.RootUUID(), Arguments: arguments,
 		Kernel: n.release.Boot.Kernel, Initrd: n.release.Boot.Initrd,
 	})
 	if err != nil {
@@ -83,12 +84,16 @@ func (n nodeInputs) boot() (node.Config, error) {
 	if err != nil {
 		return node.Config{}, err
 	}
-	fstab, err := disk.Fstab(n.identifiers)
+	fstab, err := disk.Fstab(n.disk.Partitions, n.disk.Identifiers)
 	if err != nil {
 		return node.Config{}, err
 	}
+	var directories []node.Directory
+	if slices.Contains(n.image.Spec.Disk.Firmware, "uefi") {
+		directories = []node.Directory{{Path: "/boot/efi"}}
+	}
 	config := node.Config{
-		Directories: []node.Directory{{Path: "/boot/efi"}},
+		Directories: directories,
 		Files: []node.File{
 			{Path: "/boot/grub/grub.cfg", Content: string(menu)},
 			{Path: "/etc/default/grub.d/50-nodesmith.cfg", Content: string(defaults)},

@@ -7,7 +7,6 @@ import (
 	"testing/fstest"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
-	"nodesmith.dev/nodesmith/internal/disk"
 	"nodesmith.dev/nodesmith/internal/distro/known"
 	"nodesmith.dev/nodesmith/internal/infra"
 	"nodesmith.dev/nodesmith/internal/lock"
@@ -32,7 +31,7 @@ func inputsOf(t *testing.T, spec string, context fstest.MapFS) nodeInputs {
 	}
 	qemu, _ := infra.Find("qemu")
 	return nodeInputs{
-		image: image, release: from.target, repositories: from.kept, infrastructure: qemu, identifiers: disk.IdentifiersFrom("seed"), digest: "sha256:00", version: "v1",
+		image: image, release: from.target, repositories: from.kept, infrastructure: qemu, disk: diskConfig(image.Spec.Disk, "seed"), digest: "sha256:00", version: "v1",
 		lock: &lock.Lock{Kubernetes: lock.Kubernetes{Version: "v1.34.0", Images: []lock.ContainerImage{
 			{Name: "registry.k8s.io/kube-proxy:v1.34.0", Component: "kube-proxy"},
 			{Name: "registry.k8s.io/pause:3.10.1", Component: "pause"},
@@ -61,7 +60,7 @@ func TestANodeBootsWhatTheDiskIsCalled(t *testing.T) {
 	if err := config.Validate(); err != nil {
 		t.Error(err)
 	}
-	uuid := inputs.identifiers.RootFileSystem.String()
+	uuid := inputs.disk.Identifiers.RootUUID().String()
 	for path, wants := range map[string][]string{
 		"/boot/grub/grub.cfg":                    {uuid, "/vmlinuz", "/initrd.img", "console=ttyS0,115200n8", "mitigations=off", "debian 12, Kubernetes v1.34.0"},
 		"/etc/default/grub.d/50-nodesmith.cfg":   {"console=ttyS0,115200n8", "mitigations=off"},

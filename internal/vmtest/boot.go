@@ -16,6 +16,7 @@ var bootChecks = []CheckInfo{
 	{"cloud-init.datasource", "cloud-init took its data from NoCloud"},
 	{"cloud-init.seconds", "seconds from the kernel's start to cloud-init's end"},
 	{"root.grown", "the root file system fills the disk"},
+	{"fstab.mounted", "every file system of fstab is mounted from the device that it names"},
 	{"network.route", "the seed's network configuration gave an IPv4 default route"},
 	{"machine-id", "the machine made its machine-id"},
 	{"ssh.host-keys", "the machine made its SSH host keys"},

@@ -6,8 +6,6 @@ import (
 	"github.com/moby/buildkit/client/llb"
 
 	"nodesmith.dev/nodesmith/internal/bundle"
-	"nodesmith.dev/nodesmith/internal/disk"
-	"nodesmith.dev/nodesmith/internal/distro"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/node"
 )
@@ -48,32 +46,4 @@ func (b *Builder) onNode(ctx context.Context, title, verb string, tree llb.State
 		return llb.State{}, err
 	}
 	return exec.AddMount(targetDir, tree), nil
-}
-
-// treeDir is where step-disk finds the node's tree.
-const treeDir = "/.nodesmith/tree"
-
-// DiskFile is the name of the file that Disk's state holds.
-const DiskFile = "disk.raw"
-
-// Disk assembles the node's tree into a bootable disk.
-func (b *Builder) Disk(ctx context.Context, title string, release distro.Release, tools, node llb.State, config disk.Config, l *lock.Lock) (llb.State, error) {
-	config.Tree, config.Output, config.Architecture = treeDir, outDir+"/"+DiskFile, l.Architecture
-	config.Partitions = disk.StandardPartitions()
-	config.Boot = disk.Boot{
-		GRUBModules: "/usr/lib/grub/i386-pc",
-		EFI: disk.EFI{
-			Vendor: release.Boot.Vendor, Shim: release.Boot.Shim,
-			GRUB: release.Boot.GRUB, MOKManager: release.Boot.MokManager,
-		},
-	}
-	config.Root = disk.RootFileSystem{Label: "root", Features: release.Ext4Features}
-	exec, err := b.run(ctx, step{
-		title: title, program: "disk", verb: "assemble", config: config, root: tools, epoch: l.Epoch,
-		mounts: []llb.RunOption{llb.AddMount(treeDir, node, llb.Readonly)},
-	})
-	if err != nil {
-		return llb.State{}, err
-	}
-	return exec.AddMount(outDir, llb.Scratch()), nil
 }

@@ -50,6 +50,9 @@ type FileSystem struct {
 	Features []string
 	// Epoch is the time of creation, and the newest time an inode may carry.
 	Epoch time.Time
+	// Bare leaves out lost+found, which e2fsck makes when it needs it: kubeadm
+	// wants etcd's directory empty, and other programs theirs.
+	Bare bool
 }
 
 // labelSize is the size of s_volume_name (Linux, Documentation/filesystems/ext4/super.rst).
@@ -79,7 +82,8 @@ func (f FileSystem) Validate() error {
 	return nil
 }
 
-// Write makes the file system in the file disk from the directory tree.
+// Write makes the file system in the file disk from the directory tree, whose
+// owner and mode become those of the root directory.
 func (f FileSystem) Write(ctx context.Context, tree, disk string) error {
 	if err := f.Validate(); err != nil {
 		return err
@@ -98,7 +102,14 @@ func (f FileSystem) Write(ctx context.Context, tree, disk string) error {
 	if err := program.Run(ctx, variables, "mke2fs", f.arguments(tree, disk)...); err != nil {
 		return explain(fmt.Errorf("ext4 from %s: %w", tree, err))
 	}
-	return f.stamp(disk)
+	if f.Bare {
+		// debugfs does not say by its exit that it failed; finish looks.
+		device := disk + "?offset=" + strconv.FormatInt(int64(f.Offset), 10)
+		if err := program.Run(ctx, variables, "debugfs", "-w", "-R", "rmdir lost+found", device); err != nil {
+			return fmt.Errorf("ext4 from %s: %w", tree, err)
+		}
+	}
+	return f.finish(tree, disk)
 }
 
 // explain gives mke2fs's failures for lack of room their kinds: it exits with 1

@@ -155,6 +155,85 @@ func TestNothingIsWrittenOutsideTheRegion(t *testing.T) {
 	}
 }
 
+func TestTheRootDirectoryIsTheTrees(t *testing.T) {
+	testenv.Need(t, "debugfs", "mke2fs", "e2fsck")
+	testenv.NeedRoot(t)
+	tree := makeTree(t)
+	if err := os.Chown(tree, 70_000, 80_000); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(tree, 0o700|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	path := write(t, sample(), tree)
+	out, err := exec.Command("debugfs", "-R", "stat /", path+"?offset=3145728").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Mode:  01700", "User: 70000", "Group: 80000"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if out, err := exec.Command("e2fsck", "-fn", path+"?offset=3145728").CombinedOutput(); err != nil {
+		t.Errorf("e2fsck: %v\n%s", err, out)
+	}
+}
+
+func TestABareFileSystemHasNothingInIt(t *testing.T) {
+	testenv.Need(t, "debugfs", "mke2fs", "e2fsck")
+	f := sample()
+	f.Bare = true
+	path := write(t, f, t.TempDir())
+	out, err := exec.Command("debugfs", "-R", "ls -p /", path+"?offset=3145728").Output()
+	if err != nil || strings.Contains(string(out), "lost+found") || strings.Count(strings.TrimSpace(string(out)), "\n") != 1 {
+		t.Errorf("%v: the root directory holds\n%s", err, out)
+	}
+	if out, err := exec.Command("e2fsck", "-fn", path+"?offset=3145728").CombinedOutput(); err != nil {
+		t.Errorf("e2fsck: %v\n%s", err, out)
+	}
+	full := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(full, "lost+found", "x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Write(t.Context(), full, path); err == nil || !strings.Contains(err.Error(), "lost+found is there, and not empty") {
+		t.Errorf("with a lost+found in the tree: %v", err)
+	}
+}
+
+// What mke2fs leaves free is never less than Overhead says, and hardly more.
+func TestOverheadIsWhatMke2fsTakes(t *testing.T) {
+	testenv.Need(t, "dumpe2fs", "mke2fs")
+	empty := t.TempDir()
+	for _, length := range []size.Bytes{16, 64, 127, 128, 200, 1024, 3000, 8192, 20_000, 300_000} {
+		length *= size.MiB
+		f := sample()
+		f.Offset, f.Size = 0, length
+		path := write(t, f, empty)
+		out, err := exec.Command("dumpe2fs", "-h", path).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		number := func(name string) (n int64) {
+			_, rest, _ := strings.Cut(string(out), "\n"+name+":")
+			if _, err := fmt.Sscan(rest, &n); err != nil {
+				t.Fatalf("%s: %v in\n%s", name, err, out)
+			}
+			return n
+		}
+		inodes, overhead := Overhead(length)
+		if free := length - size.Bytes(number("Free blocks"))*BlockSize; overhead < free || overhead > free+size.MiB+length/10_000 {
+			t.Errorf("%v: %v is taken, Overhead says %v", length, free, overhead)
+		}
+		if free := number("Free inodes"); inodes > free || inodes < free-1000 && inodes < free-free/100 {
+			t.Errorf("%v: %d inodes are free, Overhead says %d", length, free, inodes)
+		}
+		if reserved, blocks := number("Reserved block count"), number("Block count"); reserved > blocks/ReservedShare {
+			t.Errorf("%v: %d of %d blocks are kept for root", length, reserved, blocks)
+		}
+	}
+}
+
 func TestATreeThatDoesNotFitIsTheSpecsFault(t *testing.T) {
 	testenv.Need(t, "mke2fs")
 	f, tree := sample(), t.TempDir()

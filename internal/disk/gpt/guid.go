@@ -17,6 +17,10 @@ var (
 	BIOSBoot       = MustGUID("21686148-6449-6e6f-744e-656564454649")
 	EFISystem      = MustGUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 	LinuxRootX8664 = MustGUID("4f68bce3-e8cd-4db1-96e7-fbcaf984b709")
+	LinuxHome      = MustGUID("933ac7e1-2eb4-4f13-b844-0e14e2aef915")
+	LinuxSrv       = MustGUID("3b8f8425-20e0-4f3b-907f-1a25a76f98e8")
+	LinuxVarTmp    = MustGUID("7ec6f557-3bc5-4aca-b293-16ef5df639d1")
+	LinuxData      = MustGUID("0fc63daf-8483-4772-8e79-3d69d8477de4")
 )
 
 // ParseGUID reads the form 01234567-89ab-cdef-0123-456789abcdef, in either case.

@@ -53,6 +53,24 @@ root_grown() {
 		[ "$size" -ge $((sectors * 512 - sectors * 512 / 40 - (192 << 20))) ]
 }
 
+# A line of fstab with nofail may have been left out of the boot without a word.
+fstab_mounted() {
+	wrong=0
+	while read -r device point kind options _; do
+		case "$device,$kind,$options," in
+		,* | \#* | *,swap,* | *,noauto,*) continue ;;
+		esac
+		want=$(readlink -f "$(findfs "$device")")
+		have=$(findmnt -no SOURCE --mountpoint "$point")
+		echo "$point ${have:-is not mounted}"
+		if [ -z "$have" ] || [ "$have" != "$want" ]; then
+			echo "(want ${want:-$device})"
+			wrong=1
+		fi
+	done </etc/fstab
+	return "$wrong"
+}
+
 # Kubernetes takes the node's address from the default route's interface.
 default_route() {
 	ip -4 route show default
@@ -186,6 +204,7 @@ check cloud-init.status cloud_init_status
 check cloud-init.datasource cloud_init_datasource
 check cloud-init.seconds cloud_init_seconds
 check root.grown root_grown
+check fstab.mounted fstab_mounted
 check network.route default_route
 check machine-id machine_id
 check ssh.host-keys host_keys

@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"nodesmith.dev/nodesmith/internal/disk/size"
 )
 
@@ -45,10 +47,15 @@ const (
 	descSizeLong       = 64
 
 	inodeMode         = 0x00
+	inodeUserLow      = 0x02
 	inodeAtime        = 0x08
 	inodeCtime        = 0x0C
 	inodeMtime        = 0x10
+	inodeGroupLow     = 0x18
+	inodeLinks        = 0x1A
 	inodeGeneration   = 0x64
+	inodeUserHigh     = 0x78
+	inodeGroupHigh    = 0x7A
 	inodeChecksumLow  = 0x7C
 	inodeChecksumHigh = 0x82
 	inodeCtimeExtra   = 0x84
@@ -56,6 +63,13 @@ const (
 	inodeAtimeExtra   = 0x8C
 	inodeCrtime       = 0x90
 	inodeCrtimeExtra  = 0x94
+)
+
+// Inodes that every file system has (inodes.rst, special inodes).
+const (
+	rootInode  = 2
+	lostInode  = 11 // the first that is not reserved: mke2fs makes lost+found first
+	permission = 0o7777
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -71,28 +85,35 @@ type volume struct {
 	// whether inodes have any.
 	checksums bool
 	seed      uint32
+	// root describes the tree's own directory; bare says that there shall be no
+	// lost+found.
+	root unix.Stat_t
+	bare bool
 }
 
-// stamp gives every inode times that the host has no part in: the modification
-// time stays unless it is newer than the epoch; access and change time become
-// equal to it; the creation time is the epoch.
-func (f FileSystem) stamp(disk string) (err error) {
+// finish writes into the inodes what mke2fs does not take from the tree, or
+// takes from the host: all times, and the root directory's owner and mode.
+func (f FileSystem) finish(tree, disk string) (err error) {
 	file, err := os.OpenFile(disk, os.O_RDWR, 0)
 	if err != nil {
-		return fmt.Errorf("ext4 times: %w", err)
+		return fmt.Errorf("ext4 inodes: %w", err)
 	}
 	defer func() {
 		if closeErr := file.Close(); err == nil && closeErr != nil {
-			err = fmt.Errorf("ext4 times: %w", closeErr)
+			err = fmt.Errorf("ext4 inodes: %w", closeErr)
 		}
 	}()
 	v, err := openVolume(file, f.Offset)
 	if err != nil {
-		return fmt.Errorf("ext4 times: %w", err)
+		return fmt.Errorf("ext4 inodes: %w", err)
+	}
+	v.bare = f.Bare
+	if err := unix.Stat(tree, &v.root); err != nil {
+		return fmt.Errorf("ext4 inodes: %s: %w", tree, err)
 	}
 	for group := range v.groups {
-		if err := v.stampGroup(group, f.Epoch.Unix()); err != nil {
-			return fmt.Errorf("ext4 times: block group %d: %w", group, err)
+		if err := v.finishGroup(group, f.Epoch.Unix()); err != nil {
+			return fmt.Errorf("ext4 inodes: block group %d: %w", group, err)
 		}
 	}
 	return nil
@@ -136,8 +157,8 @@ func openVolume(file *os.File, offset size.Bytes) (*volume, error) {
 	return v, nil
 }
 
-// stampGroup rewrites the used part of one group's inode table.
-func (v *volume) stampGroup(group uint64, epoch int64) error {
+// finishGroup rewrites the used part of one group's inode table.
+func (v *volume) finishGroup(group uint64, epoch int64) error {
 	le := binary.LittleEndian
 	desc := make([]byte, descSizeLong)
 	at := int64(v.offset) + int64(BlockSize) + int64(group)*int64(v.descSize)
@@ -161,9 +182,15 @@ func (v *volume) stampGroup(group uint64, epoch int64) error {
 			continue // free, or reserved and empty
 		}
 		changed = true
+		number := uint32(group)*v.inodesPerGroup + uint32(i/int(InodeSize)) + 1
+		switch {
+		case number == rootInode:
+			v.ownRoot(inode)
+		case number == lostInode && v.bare && le.Uint16(inode[inodeLinks:]) != 0:
+			return errors.New("lost+found is there, and not empty")
+		}
 		stampInode(inode, epoch)
 		if v.checksums {
-			number := uint32(group)*v.inodesPerGroup + uint32(i/int(InodeSize)) + 1
 			v.sealInode(inode, number)
 		}
 	}
@@ -174,8 +201,22 @@ func (v *volume) stampGroup(group uint64, epoch int64) error {
 	return err
 }
 
-// stampInode sets the times of an inode. A time has 32 signed bits of seconds;
-// its extra field has two more bits of them below 30 bits of nanoseconds.
+// ownRoot gives the root directory the owner and the permissions of the tree's.
+func (v *volume) ownRoot(inode []byte) {
+	le := binary.LittleEndian
+	mode := le.Uint16(inode[inodeMode:])&^permission | uint16(v.root.Mode&permission)
+	le.PutUint16(inode[inodeMode:], mode)
+	le.PutUint16(inode[inodeUserLow:], uint16(v.root.Uid))
+	le.PutUint16(inode[inodeUserHigh:], uint16(v.root.Uid>>16))
+	le.PutUint16(inode[inodeGroupLow:], uint16(v.root.Gid))
+	le.PutUint16(inode[inodeGroupHigh:], uint16(v.root.Gid>>16))
+}
+
+// stampInode gives an inode times that the host has no part in: the
+// modification time stays unless it is newer than the epoch; access and change
+// time become equal to it; the creation time is the epoch. A time has 32 signed
+// bits of seconds; its extra field has two more bits of them below 30 bits of
+// nanoseconds.
 func stampInode(inode []byte, epoch int64) {
 	le := binary.LittleEndian
 	seconds, extra := le.Uint32(inode[inodeMtime:]), le.Uint32(inode[inodeMtimeExtra:])

@@ -1,0 +1,78 @@
+package tree
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"path"
+	"slices"
+
+	"github.com/moby/buildkit/client/llb"
+
+	"nodesmith.dev/nodesmith/internal/disk"
+	"nodesmith.dev/nodesmith/internal/distro"
+	"nodesmith.dev/nodesmith/internal/lock"
+)
+
+// treesDir is where step-disk finds the tree of each file system, by its label.
+const treesDir = "/.nodesmith/trees"
+
+// DiskFile is the name of the file that Disk's state holds.
+const DiskFile = "disk.raw"
+
+// mountPointModes are the modes of mount points that the node has no directory
+// for; others are 0755. etcd wants its own to be closed.
+var mountPointModes = map[string]os.FileMode{"/var/lib/etcd": 0o700}
+
+// Disk assembles the node's tree into a bootable disk.
+func (b *Builder) Disk(ctx context.Context, title string, release distro.Release, tools, node llb.State, config disk.Config, l *lock.Lock) (llb.State, error) {
+	config.Output, config.Architecture, config.Features = outDir+"/"+DiskFile, l.Architecture, release.Ext4Features
+	config.Boot = disk.Boot{
+		GRUBModules: "/usr/lib/grub/i386-pc",
+		EFI: disk.EFI{
+			Vendor: release.Boot.Vendor, Shim: release.Boot.Shim,
+			GRUB: release.Boot.GRUB, MOKManager: release.Boot.MokManager,
+		},
+	}
+	var mounts []llb.RunOption
+	config.Partitions, mounts = separate(title, node, config.Partitions, l)
+	exec, err := b.run(ctx, step{
+		title: title, program: "disk", verb: "assemble", config: config, root: tools, epoch: l.Epoch, mounts: mounts,
+	})
+	if err != nil {
+		return llb.State{}, err
+	}
+	return exec.AddMount(outDir, llb.Scratch()), nil
+}
+
+// separate takes the node's tree apart: it returns the partitions with the tree
+// of each file system, and the mounts that bring the trees there. A tree is a
+// directory of the node in which the mount points of others are empty. Nothing
+// is copied: what is emptied is hidden by a layer of its own.
+func separate(title string, node llb.State, partitions []disk.Partition, l *lock.Lock) ([]disk.Partition, []llb.RunOption) {
+	partitions = slices.Clone(partitions)
+	var separated []*disk.FileSystem // with their own trees, parents first
+	for i, p := range partitions {
+		if p.FileSystem == nil {
+			continue
+		}
+		f := *p.FileSystem
+		f.Tree = path.Join(treesDir, f.Label)
+		partitions[i].FileSystem = &f
+		separated = append(separated, &f)
+	}
+	slices.SortFunc(separated, func(a, b *disk.FileSystem) int { return cmp.Compare(a.MountPoint, b.MountPoint) })
+	root, others := separated[0], separated[1:]
+	for _, f := range others {
+		mode := cmp.Or(mountPointModes[f.MountPoint], 0o755)
+		node = node.File(llb.Mkdir(f.MountPoint, mode, llb.WithParents(true), llb.WithCreatedTime(l.Epoch)),
+			llb.WithCustomNamef("%s: make %s", title, f.MountPoint))
+	}
+	var mounts []llb.RunOption
+	for _, f := range slices.Backward(others) {
+		mounts = append(mounts, llb.AddMount(f.Tree, node, llb.Readonly, llb.SourcePath(f.MountPoint)))
+		node = node.File(llb.Rm(f.MountPoint+"/*", llb.WithAllowWildcard(true), llb.WithAllowNotFound(true)),
+			llb.WithCustomNamef("%s: take out %s", title, f.MountPoint))
+	}
+	return partitions, append(mounts, llb.AddMount(root.Tree, node, llb.Readonly))
+}
