@@ -121,6 +121,9 @@ type Format struct {
 	// Revision is raised whenever New's writer makes other bytes of the same disk
 	// than before: who keeps files knows by it that they are out of date.
 	Revision int
+	// SizeUnit is what the writer rounds the disk's size up to, in bytes. A disk
+	// of whole units keeps the backup of its partition table at its end.
+	SizeUnit int64
 	// QEMU is the block driver with which QEMU reads the file, or for an
 	// Embedding source the disk within it; "" where QEMU has none.
 	QEMU string

@@ -13,8 +13,10 @@ import (
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/disk"
+	"nodesmith.dev/nodesmith/internal/disk/size"
 	"nodesmith.dev/nodesmith/internal/distro"
 	"nodesmith.dev/nodesmith/internal/fault"
+	formats "nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/infra"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/source/packages"
@@ -107,9 +109,13 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		if err != nil {
 			return nil, err
 		}
+		imported, err := formats.Named(infrastructure.Format)
+		if err != nil {
+			return nil, err
+		}
 		node := nodeInputs{
 			image: image, lock: l, digest: digest, release: release, repositories: from.kept, infrastructure: infrastructure,
-			disk: diskConfig(image.Spec.Disk, digest+"/"+name), version: p.options.Version,
+			disk: diskConfig(image.Spec.Disk, size.Bytes(imported.SizeUnit), digest+"/"+name), version: p.options.Version,
 		}
 		root, err := p.node(ctx, node, p.builder.Merge(system, kubernetes), buildContext)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/disk"
 	"nodesmith.dev/nodesmith/internal/disk/size"
 	"nodesmith.dev/nodesmith/internal/node"
@@ -59,5 +60,20 @@ func TestTheDiskOfTheShortestSpec(t *testing.T) {
 	want := disk.Layout([]string{"bios", "uefi"}, nil, disk.RootFileSystem(0))
 	if inputs.disk.Size != 8*size.GiB || len(inputs.disk.Partitions) != 3 || inputs.disk.Partitions[1] != want[1] {
 		t.Errorf("%+v", inputs.disk)
+	}
+}
+
+func TestTheDiskHasWholeUnitsOfTheFormat(t *testing.T) {
+	for _, test := range []struct {
+		unit, given, want size.Bytes
+	}{
+		{size.GiB, 8500 * size.MiB, 9 * size.GiB}, {size.GiB, 9 * size.GiB, 9 * size.GiB}, {size.SectorSize, 8500 * size.MiB, 8500 * size.MiB},
+	} {
+		if got := diskConfig(v1alpha1.Disk{Size: v1alpha1.SizeOrContent(test.given)}, test.unit, "seed").Size; got != test.want {
+			t.Errorf("%v in units of %v: %v, want %v", test.given, test.unit, got, test.want)
+		}
+	}
+	if got := diskConfig(v1alpha1.Disk{Size: v1alpha1.Content}, size.GiB, "seed").Size; got != 0 {
+		t.Errorf("sized to its content: %v", got)
 	}
 }

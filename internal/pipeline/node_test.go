@@ -7,6 +7,7 @@ import (
 	"testing/fstest"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/internal/disk/size"
 	"nodesmith.dev/nodesmith/internal/distro/known"
 	"nodesmith.dev/nodesmith/internal/infra"
 	"nodesmith.dev/nodesmith/internal/lock"
@@ -31,7 +32,7 @@ func inputsOf(t *testing.T, spec string, context fstest.MapFS) nodeInputs {
 	}
 	qemu, _ := infra.Find("qemu")
 	return nodeInputs{
-		image: image, release: from.target, repositories: from.kept, infrastructure: qemu, disk: diskConfig(image.Spec.Disk, "seed"), digest: "sha256:00", version: "v1",
+		image: image, release: from.target, repositories: from.kept, infrastructure: qemu, disk: diskConfig(image.Spec.Disk, size.MiB, "seed"), digest: "sha256:00", version: "v1",
 		lock: &lock.Lock{Kubernetes: lock.Kubernetes{Version: "v1.34.0", Images: []lock.ContainerImage{
 			{Name: "registry.k8s.io/kube-proxy:v1.34.0", Component: "kube-proxy"},
 			{Name: "registry.k8s.io/pause:3.10.1", Component: "pause"},

@@ -21,7 +21,7 @@ type Suite struct {
 	// New replaces Format.New where options are under test.
 	New func(out *format.Output, diskSize int64) (format.Writer, error)
 	// Round says how large the disk in the file is, in bytes, for a disk of
-	// the given size; nil if the format keeps sizes.
+	// the given size; nil if Format.SizeUnit says it.
 	Round func(diskSize int64) int64
 	// Judge lets somebody else's program check the file against the raw disk
 	// (a sparse file of the disk's own size); nil without one.
@@ -66,7 +66,8 @@ func Run(t *testing.T, s Suite) {
 		s.New = s.Format.New
 	}
 	if s.Round == nil {
-		s.Round = func(size int64) int64 { return size }
+		unit := s.Format.SizeUnit
+		s.Round = func(size int64) int64 { return (size + unit - 1) / unit * unit }
 	}
 	for i, c := range disks {
 		t.Run("carries a disk "+c.name, func(t *testing.T) {

@@ -29,7 +29,7 @@ var Format = format.Format{
 	Name: "gce", Suffix: ".tar.gz",
 	Probe: Probe,
 	Open:  Open,
-	New:   New, Revision: 2, Sequential: true,
+	New:   New, Revision: 2, SizeUnit: sizeUnit, Sequential: true,
 }
 
 // Probe reports whether the file is a gzip file that begins with a tar header

@@ -25,7 +25,7 @@ var Format = format.Format{
 	Name: "ova", Suffix: ".ova",
 	Probe: probe,
 	Open:  func(r io.ReaderAt, size int64) (format.Source, error) { return Open(r, size) },
-	New:   Options{}.New, Revision: 2, QEMU: "vmdk", // of the VMDK in it
+	New:   Options{}.New, Revision: 2, SizeUnit: format.SectorSize, QEMU: "vmdk", // of the VMDK in it
 }
 
 // Firmware is what the virtual machine boots with.

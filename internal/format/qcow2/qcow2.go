@@ -20,7 +20,7 @@ var Format = format.Format{
 	Name: "qcow2", Suffix: ".qcow2",
 	Probe: probe,
 	Open:  func(r io.ReaderAt, size int64) (format.Source, error) { return Open(r, size) },
-	New:   Options{}.New, Revision: 1, QEMU: "qcow2",
+	New:   Options{}.New, Revision: 1, SizeUnit: format.SectorSize, QEMU: "qcow2",
 }
 
 // Constants of "Header".

@@ -20,7 +20,7 @@ var Format = format.Format{
 	Name: "raw", Suffix: ".raw",
 	Probe: func(io.ReaderAt, int64) (bool, error) { return true, nil },
 	Open:  func(r io.ReaderAt, size int64) (format.Source, error) { return Open(r, size) },
-	New:   New, Revision: 1, QEMU: "raw",
+	New:   New, Revision: 1, SizeUnit: format.SectorSize, QEMU: "raw",
 }
 
 // Disk is a raw disk.

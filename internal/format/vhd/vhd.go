@@ -28,7 +28,7 @@ var Format = format.Format{
 	Name: "vhd", Suffix: ".vhd",
 	Probe: Probe,
 	Open:  Open,
-	New:   New, Revision: 1, QEMU: "vpc",
+	New:   New, Revision: 1, SizeUnit: azureUnit, QEMU: "vpc",
 }
 
 // Probe reports whether the file of size bytes has a footer at its end, or the

@@ -21,7 +21,7 @@ var Format = format.Format{
 	Name: "vmdk", Suffix: ".vmdk",
 	Probe: probe,
 	Open:  func(r io.ReaderAt, size int64) (format.Source, error) { return Open(r, size) },
-	New:   Options{}.New, Revision: 2, QEMU: "vmdk",
+	New:   Options{}.New, Revision: 2, SizeUnit: format.SectorSize, QEMU: "vmdk",
 }
 
 // Constants of "Hosted Sparse Extent Header".
