@@ -46,48 +46,41 @@ func contractCommand(s streams) *cobra.Command {
 	return c
 }
 
-// contractOptions are the flags of verify that the level contract has.
-type contractOptions struct {
-	infrastructure      string
-	firmware, accounts  []string
-	asJSON, all, strict bool
-}
-
-// verifyContract checks one image file and prints the report.
-func verifyContract(ctx context.Context, s streams, name, from string, o contractOptions) (err error) {
-	for _, f := range o.firmware {
+// contract checks one image file and prints the report.
+func (v verification) contract(ctx context.Context, s streams, name string) (err error) {
+	for _, f := range v.firmware {
 		if !slices.Contains([]string{"bios", "uefi", "uefi-secure"}, f) {
 			return fault.New(fault.Usage, "", "--firmware %q is not one of [bios uefi uefi-secure]", f)
 		}
 	}
-	image, err := openDisk(ctx, name, from)
+	image, err := openDisk(ctx, name, v.from)
 	if err != nil {
 		return err
 	}
 	defer closing(&err, image)
-	if o.infrastructure == "" {
-		o.infrastructure = infrastructureOf(name)
+	if v.infrastructure == "" {
+		v.infrastructure = infrastructureOf(name)
 	}
-	if o.accounts == nil {
-		if o.accounts, err = accountsOf(name); err != nil {
+	if v.accounts == nil {
+		if v.accounts, err = accountsOf(name); err != nil {
 			return err
 		}
 	}
-	firmware := slices.Clone(o.firmware)
+	firmware := slices.Clone(v.firmware)
 	for i, f := range firmware {
 		firmware[i] = strings.TrimSuffix(f, "-secure")
 	}
-	report, err := contract.Verify(ctx, image, image.Size(), contract.Options{Infrastructure: o.infrastructure, Firmware: firmware, Accounts: o.accounts})
+	report, err := contract.Verify(ctx, image, image.Size(), contract.Options{Infrastructure: v.infrastructure, Firmware: firmware, Accounts: v.accounts})
 	if err != nil {
 		return err
 	}
 	printed := error(nil)
-	if o.asJSON {
+	if v.asJSON {
 		printed = printJSON(s.out, report)
 	} else {
-		printed = report.WriteText(s.out, o.all)
+		printed = report.WriteText(s.out, v.all)
 	}
-	return errors.Join(report.Err(o.strict), printed)
+	return errors.Join(report.Err(v.strict), printed)
 }
 
 // accountsOf returns the accounts that the manifest beside an image names; none
