@@ -160,4 +160,31 @@ var badSettings = []badSpec{
 			"s.yaml:21:14: spec.containerRuntime.config[5].name: \"/etc/containerd/conf.d/b.toml\" is there twice; first as spec.containerRuntime.config[1].name\n" +
 			"s.yaml:21:31: spec.containerRuntime.config[5].content: is required",
 	},
+	{
+		"proxies with credentials, of nobody and for nothing", "",
+		"  proxy: {httpProxy: 'http://ada:secret@proxy:3128', httpsProxy: 'proxy:3128', noProxy: ['a b', a, a], usedBy: [kubelet]}\n",
+		"s.yaml:8:22: spec.proxy.httpProxy: the URL holds credentials, which do not belong in a NodeImage; take them for exposed; allowed: an http or https URL without credentials, such as http://proxy.example.com:3128\n" +
+			"s.yaml:8:66: spec.proxy.httpsProxy: \"proxy:3128\" is not a URL of a server; allowed: an http or https URL without credentials, such as http://proxy.example.com:3128\n" +
+			"s.yaml:8:90: spec.proxy.noProxy[0]: \"a b\" is not what is reached without a proxy; allowed: a host, a domain, an address or a network, such as .example.com or 10.0.0.0/8\n" +
+			"s.yaml:8:100: spec.proxy.noProxy[2]: \"a\" is there twice; first as spec.proxy.noProxy[1]\n" +
+			"s.yaml:8:113: spec.proxy.usedBy[0]: \"kubelet\" does not use proxies; allowed: build, node",
+	},
+	{
+		"no proxy at all", "", "  proxy: {usedBy: [node]}\n  files: [{path: /etc/systemd/system/kubelet.service.d/http-proxy.conf, content: x}]\n",
+		"s.yaml:8:10: spec.proxy: names no proxy; allowed: httpProxy, httpsProxy or both\n" +
+			"s.yaml:9:18: spec.files[0].path: \"/etc/systemd/system/kubelet.service.d/http-proxy.conf\" is there twice; first as spec.proxy.usedBy",
+	},
+	{
+		"settings of kubelet that it passes over, or that kubeadm decides", "",
+		"  kubelet:\n    extraArgs: [-v=4, '--v=4 --x', --config=/x, --v=4, --v=5]\n    config:\n      maxPod: 9\n      cgroupDriver: cgroupfs\n      kind: Kubelet\n      evictionHard: {a: .inf}\n      featureGates: 012\n",
+		"s.yaml:9:17: spec.kubelet.extraArgs[0]: \"-v=4\" is not a flag of kubelet; allowed: --NAME=VALUE of printable ASCII characters without spaces, quotes and backslashes, such as --v=4\n" +
+			"s.yaml:9:23: spec.kubelet.extraArgs[1]: \"--v=4 --x\" is not a flag of kubelet; allowed: --NAME=VALUE of printable ASCII characters without spaces, quotes and backslashes, such as --v=4\n" +
+			"s.yaml:9:36: spec.kubelet.extraArgs[2]: --config is not the image's to say: kubeadm passes it, or it differs from node to node; allowed: other flags; kubeadm's kubeletExtraArgs in the cluster\n" +
+			"s.yaml:9:56: spec.kubelet.extraArgs[4]: \"--v\" is there twice; first as spec.kubelet.extraArgs[3]\n" +
+			"s.yaml:11:7: spec.kubelet.config.maxPod: is not a field of KubeletConfiguration; did you mean \"maxPods\"?\n" +
+			"s.yaml:12:7: spec.kubelet.config.cgroupDriver: is kubeadm's to say, so that node and cluster fit; allowed: in the cluster's KubeletConfiguration\n" +
+			"s.yaml:13:7: spec.kubelet.config.kind: is filled in; allowed: kubelet.config.k8s.io/v1beta1, KubeletConfiguration, or neither\n" +
+			"s.yaml:14:25: spec.kubelet.config.evictionHard.a: the number .inf is not a value that every reader of YAML takes alike: write it in quotes\n" +
+			"s.yaml:15:21: spec.kubelet.config.featureGates: the number 012 is not a value that every reader of YAML takes alike: write it in quotes",
+	},
 }

@@ -54,6 +54,10 @@ func (d *decoder) value(path string, n *yaml.Node, v reflect.Value, acceptInt bo
 		d.text(path, n, v, acceptInt)
 		return
 	}
+	if v.Type() == reflect.TypeFor[Settings]() {
+		v.Set(reflect.ValueOf(d.settings(path, n)))
+		return
+	}
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))

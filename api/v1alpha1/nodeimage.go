@@ -72,12 +72,16 @@ type Spec struct {
 	Architecture string `json:"architecture,omitempty"`
 	// ContainerRuntime is how containerd is set up.
 	ContainerRuntime ContainerRuntime `json:"containerRuntime,omitzero"`
+	// Kubelet is what kubelets on nodes of the image start with.
+	Kubelet Kubelet `json:"kubelet,omitzero"`
 	// Repositories are package repositories beside the distribution's own, for
 	// packages. They are verified as strictly, and locked.
 	Repositories []Repository `json:"repositories,omitempty"`
 	// Packages are packages of the distribution or of a repository, beside those
 	// that a node needs anyway. NAME takes the newest version when locking, NAME=VERSION that one.
 	Packages []string `json:"packages,omitempty"`
+	// Proxy is how the build, and if it is asked for the node, reach the network.
+	Proxy Proxy `json:"proxy,omitzero"`
 	// Files are regular files that the build puts into the image; directories
 	// are made as needed. Each has exactly one of content and source.
 	Files []File `json:"files,omitempty"`

@@ -232,6 +232,7 @@ func TestRoundTrip(t *testing.T) {
 		"block":           "  files:\n  - path: /a\n    content: |+\n      a\n       b\n\n\n",
 		"folded":          "  files:\n  - path: /a\n    content: >-\n      a\n      b\n",
 		"user":            "  users: [{name: ada, sshAuthorizedKeys: ['" + publicKey + "'], groups: [adm], shell: /bin/sh, sudo: true}]\n",
+		"kubelet":         "  kubelet: {extraArgs: [--v=4], config: {maxPods: 1e2, evictionHard: {a.b: 10%}, seccompDefault: true, registerWithTaints: [{key: a, value: ''}], cpuManagerPolicyOptions: {x: 'true', y: ~, z: 1.5}}}\n",
 		"as JSON": "  files: [{\"path\": \"/a\", \"content\": \"😀\"}]\n" +
 			"  packages: [curl=7.88.1-10+deb12u14, libstdc++6, libc6=2:1.0~rc1-1]\n",
 	} {

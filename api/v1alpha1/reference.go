@@ -26,7 +26,7 @@ type Field struct {
 	Path string
 	// Name is the last part of the path: mode.
 	Name string
-	// Type says what is written there: string, boolean, number, size, object, list of
+	// Type says what is written there: string, boolean, number, size, object, mapping, list of
 	// strings, list of objects, map of strings.
 	Type string
 	// Text says what the field means, in one or more sentences on one line.
@@ -53,7 +53,7 @@ type Field struct {
 
 // sources are the files whose comments describe the fields.
 //
-//go:embed nodeimage.go sources.go containerimages.go directories.go scripts.go runtime.go disk.go vsphere.go
+//go:embed nodeimage.go sources.go containerimages.go directories.go scripts.go runtime.go kubelet.go proxy.go disk.go vsphere.go
 var sources embed.FS
 
 // forms are the forms of strings that Validate checks, by path.
@@ -136,6 +136,10 @@ var forms = map[string]syntax{
 	"spec.containerRuntime.registryMirrors[].mirrors[].ca.source":  sourceSyntax,
 	"spec.containerRuntime.config[].name":                          tomlNameSyntax,
 	"spec.containerRuntime.config[].content":                       textSyntax,
+	"spec.kubelet.extraArgs":                                       kubeletFlagSyntax,
+	"spec.proxy.httpProxy":                                         {"a URL", proxyForm, nil, 0},
+	"spec.proxy.httpsProxy":                                        {"a URL", proxyForm, nil, 0},
+	"spec.proxy.noProxy":                                           noProxySyntax,
 }
 
 // keyForms are the forms of the keys of maps, by path.
@@ -184,6 +188,7 @@ func (k Known) values() map[string][]string {
 		"spec.os.version":      slices.Compact(versions),
 		"spec.infrastructures": k.Infrastructures, "spec.architecture": k.Architectures, "spec.formats": k.Formats,
 		"spec.containerRuntime.registryMirrors[].mirrors[].capabilities": capabilities,
+		"spec.proxy.usedBy":     proxyUsers,
 		"spec.scripts[].when":   scriptPoints,
 		"spec.vsphere.firmware": firmwares,
 		"spec.disk.firmware":    diskFirmware,
@@ -323,6 +328,8 @@ func (r reference) typed(f *Field, v reflect.Value, examples []*yaml.Node) error
 			items = append(items, list.Content...)
 		}
 		return r.fields(f, v.Index(0), items)
+	case t == reflect.TypeFor[Settings]():
+		f.Type = "mapping"
 	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.String:
 		f.Type = "map of strings"
 	default:

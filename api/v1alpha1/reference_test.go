@@ -57,6 +57,7 @@ func TestReferenceHasTheDefaultsThatDefaultSets(t *testing.T) {
 		"spec.source.os.type": "packages", "spec.source.kubernetes.type": "goModules", "spec.repositories[].buildOnly": "false",
 		"spec.containerRuntime.registryMirrors[].exclusive": "false", "spec.containerRuntime.registryMirrors[].mirrors[].overridePath": "false",
 		"spec.containerRuntime.registryMirrors[].mirrors[].skipVerify": "false",
+		"spec.proxy.inImage":    "false",
 		"spec.files[].template": "false", "spec.directories[].mode": "0755", "spec.directories[].owner": "root:root",
 	}
 	for f := range reference(t).All() {

@@ -125,6 +125,8 @@ func (f *Field) schema() (*schema, error) {
 		s.Type, s.AdditionalProperties = "object", f.scalar(&schema{})
 		form := keyForms[f.Path]
 		s.PropertyNames = &schema{Pattern: portable(form), MaxLength: form.maxLength}
+	case "mapping":
+		s.Type = "object"
 	case "boolean":
 		s.Type = "boolean"
 		s.Default = f.Default == "true"

@@ -138,6 +138,17 @@ var (
 		"the name of a file in TOML", "a file name that ends in .toml, such as 10-metrics.toml",
 		regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9:_.@-]*\.toml$`), 255,
 	}
+	// A word that systemd's EnvironmentFile= and the splitting of a variable
+	// leave as it is.
+	kubeletFlagSyntax = syntax{
+		"a flag of kubelet", "--NAME=VALUE of printable ASCII characters without spaces, quotes and backslashes, such as --v=4",
+		regexp.MustCompile(`^--[a-z0-9][a-z0-9-]*(=[!#-&(-\[\]-_a-~]*)?$`), 4095,
+	}
+	// As Go's programs read NO_PROXY (golang.org/x/net/http/httpproxy).
+	noProxySyntax = syntax{
+		"what is reached without a proxy", "a host, a domain, an address or a network, such as .example.com or 10.0.0.0/8",
+		regexp.MustCompile(`^(\*|[A-Za-z0-9.:\[\]_-]+(/[0-9]{1,3})?)$`), 253,
+	}
 	// Part of a file's and of a unit's name.
 	scriptNameSyntax = syntax{
 		"the name of a script", "a-z, 0-9 and -, beginning and ending with a letter or digit, such as harden-ssh",

@@ -58,6 +58,8 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 	c.sources(spec.Source, buildContext)
 	c.repositories(spec, buildContext)
 	c.runtime(spec, known, buildContext)
+	c.kubelet(spec.Kubelet)
+	c.proxy(spec.Proxy)
 	c.packages(spec.Packages)
 	c.files(spec, buildContext)
 	c.directories(spec.Directories, buildContext)

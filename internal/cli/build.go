@@ -18,11 +18,17 @@ import (
 	"nodesmith.dev/nodesmith/internal/pipeline"
 )
 
-// open starts a pipeline on this machine; signing is nil for what makes no OVA.
-func open(ctx context.Context, progress progressFlag, signing *signingFlags, s streams) (*pipeline.Pipeline, error) {
+// open starts a pipeline for an image on this machine; signing is nil for what
+// makes no OVA.
+func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag, signing *signingFlags, s streams) (*pipeline.Pipeline, error) {
 	show, err := progress.show(s.err)
 	if err != nil {
 		return nil, err
+	}
+	if proxy := image.Spec.Proxy; proxy.Building() {
+		if err := host.SetProxy(proxy.Environment()); err != nil {
+			return nil, err
+		}
 	}
 	settings, err := host.Read(ctx)
 	if err != nil {
@@ -66,7 +72,7 @@ manifest of what went in (docs/manifest.md), and the lock it was built from.`,
 			if err != nil {
 				return err
 			}
-			p, err := open(c.Context(), progress, &signing, s)
+			p, err := open(c.Context(), spec.image, progress, &signing, s)
 			if err != nil {
 				return err
 			}
@@ -169,7 +175,7 @@ and write the list, NAME.lock.yaml, beside the NodeImage.`,
 			if output == "" {
 				output = spec.dir
 			}
-			p, err := open(c.Context(), progress, nil, s)
+			p, err := open(c.Context(), spec.image, progress, nil, s)
 			if err != nil {
 				return err
 			}

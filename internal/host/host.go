@@ -107,6 +107,28 @@ func CacheDir() (string, error) {
 // BlocksDir is where a cache directory keeps compressed blocks.
 func BlocksDir(cacheDir string) string { return filepath.Join(cacheDir, "blocks") }
 
+// SetProxy makes this process and the programs that it runs use a proxy
+// ("HTTPS_PROXY=..."), unless the environment names one already: that knows the
+// machine's network, and may hold credentials. Go's HTTP client reads these
+// variables once, so this comes before anything is downloaded.
+func SetProxy(variables []string) error {
+	for _, name := range proxyVariables {
+		if _, ok := os.LookupEnv(name); ok {
+			return nil
+		}
+	}
+	for _, variable := range variables {
+		name, value, _ := strings.Cut(variable, "=")
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// proxyVariables are those that name a proxy.
+var proxyVariables = []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"}
+
 // networkVariables are those that Go programs read for proxies, certificates
 // and credentials of a proxy.
 var networkVariables = []string{

@@ -194,6 +194,11 @@ func ContainerdConfigs() map[string]int {
 	return versions
 }
 
+// KubeletConfigDir says whether this kubelet reads drop-ins from --config-dir.
+// It came in 1.28, but until 1.29 an environment variable had to allow it
+// (KEP-3983).
+func (r Release) KubeletConfigDir() bool { return r.Minor >= 30 }
+
 // StagingVersion returns the version under which the modules of Kubernetes'
 // staging directory (k8s.io/api and so on) are published: v0.34.0 for v1.34.0.
 func StagingVersion(version string) (string, error) {

@@ -119,7 +119,15 @@ func (n nodeInputs) user(row kubernetes.Release, buildContext fs.FS) (node.Confi
 	if err != nil {
 		return config, nil, err
 	}
-	config = config.With(runtime).With(unitConfig(spec.SystemdUnits))
+	kubelet, err := n.kubelet(row)
+	if err != nil {
+		return config, nil, err
+	}
+	proxy, err := proxyConfig(spec.Proxy)
+	if err != nil {
+		return config, nil, err
+	}
+	config = config.With(runtime).With(kubelet).With(proxy).With(unitConfig(spec.SystemdUnits))
 	config.Sysctls, config.KernelModules, config.TimeZone = spec.Sysctls, spec.KernelModules, spec.TimeZone
 	written, files, err := fileConfig(spec, values, buildContext)
 	if err != nil {
