@@ -1,0 +1,113 @@
+package test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"nodesmith.dev/nodesmith/internal/contract"
+	"nodesmith.dev/nodesmith/internal/format/inspect"
+	"nodesmith.dev/nodesmith/internal/testenv"
+	"nodesmith.dev/nodesmith/internal/vmtest"
+)
+
+// parts is a disk with file systems within each other, one empty and one whose
+// size is given; bootable by a BIOS alone.
+const parts = `spec.disk={
+  size: content, headroom: 1Gi, firmware: [bios],
+  fileSystems: [
+    {mountPoint: /var/lib/containerd, size: content, headroom: 1Gi, label: images, mountOptions: [noatime]},
+    {mountPoint: /var, size: content, headroom: 1Gi},
+    {mountPoint: /var/lib/etcd, size: 1Gi},
+    {mountPoint: /data/scratch, size: content, headroom: 64Mi, mountOptions: [noatime, nofail]},
+  ]}`
+
+// buildDisk builds the example with another disk, from the lock that is there,
+// and returns the image's path.
+func buildDisk(t *testing.T, disk string) string {
+	t.Helper()
+	dir := t.TempDir()
+	lock, err := os.ReadFile(filepath.Join(built, "debian-12.lock.yaml"))
+	if err != nil {
+		testenv.NeedRoot(t)
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "debian-12.lock.yaml"), lock, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := must(t, "build", "-f", example, "-o", dir, "--locked", "--progress", "plain", "--set", disk)
+	for _, step := range stepsRun(r.err) {
+		if step != "node: configure" && !strings.HasPrefix(step, "qemu: assemble disk") {
+			t.Errorf("the step %q ran again", step)
+		}
+	}
+	return strings.TrimSpace(r.out)
+}
+
+// names lists the partitions of an image.
+func names(t *testing.T, image string) (names []string, size int64) {
+	t.Helper()
+	var report inspect.Report
+	if err := json.Unmarshal([]byte(must(t, "inspect", image, "--no-digest", "--json").out), &report); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range report.Partitions {
+		names = append(names, p.Name)
+	}
+	return names, report.VirtualSize
+}
+
+// holds checks an image against the contract and returns for which firmware.
+func holds(t *testing.T, image string) []string {
+	t.Helper()
+	var report contract.Report
+	if err := json.Unmarshal([]byte(must(t, "verify", image, "--level", "contract", "--strict", "--json").out), &report); err != nil {
+		t.Fatal(err)
+	}
+	return report.Firmware
+}
+
+func TestADiskOfSeveralFileSystemsHoldsTheContractAndBoots(t *testing.T) {
+	testenv.NeedRoot(t)
+	testenv.Need(t, "qemu-system-x86_64", "qemu-img")
+	image := buildDisk(t, parts)
+	partitions, size := names(t, image)
+	if want := "bios-boot images var etcd scratch root"; strings.Join(partitions, " ") != want || size%(1<<30) != 0 || size > 8<<30 {
+		t.Errorf("a disk of %d bytes with the partitions %q; want whole GiB, %s", size, partitions, want)
+	}
+	if got := holds(t, image); !slices.Equal(got, []string{"bios"}) {
+		t.Errorf("checked for the firmware %q", got)
+	}
+	if r := nodesmith(t, "verify", image, "--level", "contract", "--firmware", "uefi"); r.exit == 0 || !strings.Contains(r.out, "disk.esp") {
+		t.Errorf("it is good for UEFI, too: %s", r.out)
+	}
+	t.Parallel()
+	r := nodesmith(t, "verify", image, "--level", "boot", "--json", "--deadline", "20m")
+	var report vmtest.Report
+	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
+		t.Fatalf("%v\n%s\n%s", err, r.out, r.err)
+	}
+	if r.exit != 0 || len(report.Boots) != 1 || report.Boots[0].Firmware != vmtest.BIOS {
+		t.Fatalf("exit code %d, %+v\n%s", r.exit, report, r.err)
+	}
+	at := slices.IndexFunc(report.Boots[0].Checks, func(c vmtest.Check) bool { return c.ID == "fstab.mounted" })
+	for _, point := range []string{"/ ", "/var ", "/var/lib/containerd ", "/var/lib/etcd ", "/data/scratch "} {
+		if evidence := report.Boots[0].Checks[at].Evidence; !strings.Contains(" "+evidence, " "+point+"/dev/") {
+			t.Errorf("%sis not among %q", point, evidence)
+		}
+	}
+}
+
+func TestADiskForUEFIAloneHoldsTheContract(t *testing.T) {
+	testenv.NeedRoot(t)
+	image := buildDisk(t, "spec.disk={firmware: [uefi]}")
+	if partitions, size := names(t, image); !slices.Equal(partitions, []string{"esp", "root"}) || size != 8<<30 {
+		t.Errorf("a disk of %d bytes with the partitions %q", size, partitions)
+	}
+	if got := holds(t, image); !slices.Equal(got, []string{"uefi"}) {
+		t.Errorf("checked for the firmware %q", got)
+	}
+}
