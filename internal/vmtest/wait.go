@@ -95,8 +95,22 @@ func (m *Machine) ended(ctx context.Context) error {
 // failure is a fault of the guest: what happened, on which firmware, and the
 // console's last lines.
 func (m *Machine) failure(what string) error {
-	return guestFailure(m.options.Firmware, m.options.Accel, what, m.console.Tail(consoleLines))
+	tail := m.console.Tail(consoleLines)
+	err := guestFailure(m.options.Firmware, m.options.Accel, what, tail)
+	if m.options.Accel == TCG && strings.Contains(strings.Join(tail, "\n"), starved) {
+		return fmt.Errorf("%w (%w)", err, errStarved)
+	}
+	return err
 }
+
+// starved is what a kernel panics with when it sees no tick of the timer that it
+// has set up (check_timer in arch/x86/kernel/apic/io_apic.c). An emulated machine
+// that the host gives no time for a moment looks so to it: that says nothing of
+// the image.
+const starved = "IO-APIC + timer doesn't work!"
+
+// errStarved marks a guest's end by the host's load.
+var errStarved = errors.New("the host is overloaded")
 
 func guestFailure(firmware Firmware, accel Accel, what string, tail []string) error {
 	last := "its console is empty"

@@ -52,6 +52,20 @@ func TestWaitReportEndsAtItsDeadlineWithWhatCame(t *testing.T) {
 	}
 }
 
+// Under TCG a loaded host can stop the guest's clock; a KVM guest that says so has
+// a defect.
+func TestAGuestWithoutATimerIsTheHostsTroubleUnderTCGAlone(t *testing.T) {
+	for accel, want := range map[Accel]bool{TCG: true, KVM: false} {
+		m := fakeMachine("")
+		m.options.Accel = accel
+		_, _ = m.console.Write([]byte("Kernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug\r\n"))
+		_, err := m.WaitReport(t.Context(), time.Minute, nil)
+		if errors.Is(err, errStarved) != want || fault.KindOf(err) != fault.Guest {
+			t.Errorf("%s: %v", accel, err)
+		}
+	}
+}
+
 func TestWaitReportFailsOnWhatIsNoReport(t *testing.T) {
 	_, err := fakeMachine("{\"id\":\"A B\"}\n").WaitReport(t.Context(), time.Minute, nil)
 	if fault.KindOf(err) != fault.Guest || !strings.Contains(err.Error(), `check "A B"`) {
