@@ -91,7 +91,7 @@ func must(t *testing.T, args ...string) result {
 // vertex matches the plain progress's line that names a step, and finished the
 // one that says how it ended.
 var (
-	vertex   = regexp.MustCompile(`(?m)^#(\d+) (?:\[[^]]*\] )?((?:bootstrap|tools|os|packages|kubernetes|node|qemu|vsphere|aws|azure|openstack|kubevirt|proxmox|nutanix|gcp|container image base|unpack the Go toolchain)\b.*)$`)
+	vertex   = regexp.MustCompile(`(?m)^#(\d+) (?:\[[^]]*\] )?((?:bootstrap|tools|os|packages|scripts|kubernetes|node|qemu|vsphere|aws|azure|openstack|kubevirt|proxmox|nutanix|gcp|container image base|unpack the Go toolchain)\b.*)$`)
 	finished = regexp.MustCompile(`(?m)^#(\d+) (CACHED|DONE)`)
 )
 

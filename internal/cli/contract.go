@@ -61,16 +61,24 @@ func (v verification) contract(ctx context.Context, s streams, name string) (err
 	if v.infrastructure == "" {
 		v.infrastructure = infrastructureOf(name)
 	}
+	asked, err := customizationOf(name)
+	if err != nil {
+		return err
+	}
 	if v.accounts == nil {
-		if v.accounts, err = accountsOf(name); err != nil {
-			return err
-		}
+		v.accounts = asked.Users
+	}
+	var files []string
+	for _, f := range asked.Files {
+		files = append(files, f.Path)
 	}
 	firmware := slices.Clone(v.firmware)
 	for i, f := range firmware {
 		firmware[i] = strings.TrimSuffix(f, "-secure")
 	}
-	report, err := contract.Verify(ctx, image, image.Size(), contract.Options{Infrastructure: v.infrastructure, Firmware: firmware, Accounts: v.accounts})
+	report, err := contract.Verify(ctx, image, image.Size(), contract.Options{
+		Infrastructure: v.infrastructure, Firmware: firmware, Accounts: v.accounts, Files: files,
+	})
 	if err != nil {
 		return err
 	}
@@ -83,17 +91,17 @@ func (v verification) contract(ctx context.Context, s streams, name string) (err
 	return errors.Join(report.Err(v.strict), printed)
 }
 
-// accountsOf returns the accounts that the manifest beside an image names; none
-// where there is no manifest.
-func accountsOf(name string) ([]string, error) {
+// customizationOf returns what the manifest beside an image lists as asked for by
+// its spec; nothing where there is no manifest.
+func customizationOf(name string) (manifest.Customization, error) {
 	m, err := manifest.Read(withoutSuffix(name) + manifest.Suffix)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return manifest.Customization{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return manifest.Customization{}, err
 	}
-	return m.Customization.Users, nil
+	return m.Customization, nil
 }
 
 // withoutSuffix returns an image file's path without its format's suffix.

@@ -103,16 +103,16 @@ func TestTheInfrastructureIsReadFromTheFileName(t *testing.T) {
 	}
 }
 
-func TestTheManifestBesideAnImageNamesItsAccounts(t *testing.T) {
+func TestTheManifestBesideAnImageSaysWhatWasAskedFor(t *testing.T) {
 	dir := t.TempDir()
-	m := manifest.Manifest{Customization: manifest.Customization{Users: []string{"ada"}}}
+	m := manifest.Manifest{Customization: manifest.Customization{Users: []string{"ada"}, Files: []manifest.File{{Path: "/etc/motd"}}}}
 	if err := m.Write(filepath.Join(dir, "node-gcp.manifest.json")); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]int{"node-gcp.tar.gz": 1, "node-gcp.raw": 1, "other-gcp.raw": 0} {
-		accounts, err := accountsOf(filepath.Join(dir, name))
-		if err != nil || len(accounts) != want {
-			t.Errorf("%s: %q, %v", name, accounts, err)
+		asked, err := customizationOf(filepath.Join(dir, name))
+		if err != nil || len(asked.Users) != want || len(asked.Files) != want {
+			t.Errorf("%s: %+v, %v", name, asked, err)
 		}
 	}
 }

@@ -71,6 +71,9 @@ type Options struct {
 	// Accounts are people's accounts that the image is meant to have. They may
 	// have authorized keys and sudo rules; passwords they may not.
 	Accounts []string
+	// Files are paths of files that the image's spec asks for. A proxy in one of
+	// them is meant for the node.
+	Files []string
 }
 
 // Infrastructures are the values of Options.Infrastructure.

@@ -385,6 +385,20 @@ func TestAccountsThatWereAskedForAreNoFault(t *testing.T) {
 	}
 }
 
+// A proxy that the spec gave the node is no fault.
+func TestAProxyThatWasAskedForIsNoFault(t *testing.T) {
+	f := newFixture(t)
+	const dropIn = "/etc/systemd/system/kubelet.service.d/http-proxy.conf"
+	f.write(dropIn, "[Service]\nEnvironment=\"HTTPS_PROXY=http://10.0.0.1:3128\"\n", 0o644)
+	if got := broken(f.verify()); !slices.Equal(got, []string{"hygiene.proxies"}) {
+		t.Errorf("without the option: %v", got)
+	}
+	f.files = []string{dropIn}
+	if got := broken(f.verify()); len(got) > 0 {
+		t.Errorf("with the option: %v", got)
+	}
+}
+
 // Nobody may learn a credential from the report.
 // An image that says that it is made for one firmware needs nothing for the
 // other; one that says nothing, or nothing sensible, needs both.

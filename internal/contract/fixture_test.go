@@ -34,6 +34,7 @@ type fixture struct {
 	undos []func()
 
 	accounts []string // Options.Accounts
+	files    []string // Options.Files
 	steps    int
 }
 
@@ -293,7 +294,7 @@ func (f *fixture) changeStore(change func(namespace *bolt.Bucket) error) {
 // verify checks the copy as it is now.
 func (f *fixture) verify() *Report {
 	f.t.Helper()
-	report, err := Verify(context.Background(), f.file, f.size, Options{Infrastructure: "qemu", Accounts: f.accounts})
+	report, err := Verify(context.Background(), f.file, f.size, Options{Infrastructure: "qemu", Accounts: f.accounts, Files: f.files})
 	if err != nil {
 		f.t.Fatal(err)
 	}

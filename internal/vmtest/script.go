@@ -70,6 +70,14 @@ func KubeadmInit() Script {
 	}
 }
 
+// ScriptOf returns a script of the caller's, which sources report.sh from its own
+// directory and reports the checks.
+func ScriptOf(name string, text []byte, checks ...CheckInfo) Script {
+	s := Script{Name: name, Files: scriptFiles(), Checks: checks}
+	s.Files[name] = text
+	return s
+}
+
 // Seed returns the bootstrap data that makes cloud-init run the script. The
 // script waits for the end of a boot that cloud-init is part of, so it runs in
 // a unit that cloud-init does not wait for.
