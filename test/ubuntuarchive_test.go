@@ -71,6 +71,8 @@ func newUbuntuArchive(t *testing.T) *ubuntuArchive {
 	debian := a.debian(l.OS.Packages)
 	changes := map[string]func(root string){
 		"base-files": func(root string) {
+			control := filepath.Join(root, "DEBIAN/control")
+			a.write(root, "DEBIAN/control", strings.Replace(a.read(control), "\nProvides: base\n", "\nProvides: base, usr-is-merged\n", 1))
 			a.write(root, "usr/lib/os-release", "NAME=Ubuntu\nID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"24.04\"\nVERSION_CODENAME=noble\nPRETTY_NAME=\"Ubuntu 24.04 LTS\"\n")
 		},
 		"shim-signed": func(root string) {
@@ -152,6 +154,15 @@ func (a *ubuntuArchive) write(root, name, text string) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		a.t.Fatal(err)
 	}
+}
+
+func (a *ubuntuArchive) read(path string) string {
+	a.t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return string(text)
 }
 
 func (a *ubuntuArchive) move(root, from, to string) {

@@ -164,8 +164,8 @@ func TestPackageNamesFollowTheRelease(t *testing.T) {
 		if have("linux-image-cloud-amd64") != (r.Distro == "debian") || have("ubuntu-keyring") != (r.Distro == "ubuntu") {
 			t.Errorf("%s: packages %q", r.Codename, r.Packages)
 		}
-		if split := r.Distro == "debian" || r.Codename == "noble"; have("systemd-resolved") != split || have("usr-is-merged") != split {
-			t.Errorf("%s: systemd-resolved %v, usr-is-merged %v; want %v", r.Codename, have("systemd-resolved"), have("usr-is-merged"), split)
+		if split := r.Distro == "debian" || r.Codename == "noble"; have("systemd-resolved") != split {
+			t.Errorf("%s: systemd-resolved %v, want %v", r.Codename, have("systemd-resolved"), split)
 		}
 		if have("isc-dhcp-client") == have("dhcpcd-base") {
 			t.Errorf("%s: not one DHCP client", r.Codename)

@@ -16,8 +16,8 @@ var ubuntuKeys []byte
 
 // What Ubuntu's packages go by when they are installed.
 var (
-	// kernelLinks puts the links to the newest kernel into /boot, as Ubuntu's
-	// installers do (kernel-img.conf(5)).
+	// kernelLinks puts the links to the newest kernel into /boot, where Ubuntu's
+	// linux-base has them anyway (kernel-img.conf(5)).
 	//go:embed assets/ubuntu/etc/kernel-img.conf
 	kernelLinks string
 	// noSnapd keeps snapd out, whatever recommends it: a node's software changes
@@ -42,19 +42,17 @@ func ubuntus() []distro.Release {
 	focal.Packages = append(focal.Packages, "linux-image-virtual-hwe-20.04", "isc-dhcp-client")
 	focal.KernelArguments = []string{"systemd.unified_cgroup_hierarchy=1"}
 	focal.Software[distro.HyperVDaemons] = []string{"linux-cloud-tools-virtual-hwe-20.04"}
-	focal.Software[distro.EC2Tools] = nil // they came later; udev's own names for EBS volumes stay
+	focal.Software[distro.EC2Tools] = nil // not yet there; udev's own names for EBS volumes stay
 	focal.TimeDaemon = "chrony 3"
 	focal.SourcesPath = "/etc/apt/sources.list"
 
 	jammy := ubuntu("22.04", "jammy")
 	jammy.Packages = append(jammy.Packages, "linux-image-virtual", "isc-dhcp-client")
-	jammy.Software[distro.EC2Tools] = nil
 	jammy.SourcesPath = "/etc/apt/sources.list"
 
 	noble := ubuntu("24.04", "noble")
-	// systemd's resolver became a package of its own after 22.04, and
-	// usr-is-merged appeared.
-	noble.Packages = append(noble.Packages, "linux-image-virtual", "dhcpcd-base", "systemd-resolved", "usr-is-merged")
+	// systemd's resolver became a package of its own after 22.04.
+	noble.Packages = append(noble.Packages, "linux-image-virtual", "dhcpcd-base", "systemd-resolved")
 	noble.Software[distro.AWSCLI] = nil // taken out of the archive before 24.04
 	noble.SourcesPath = "/etc/apt/sources.list.d/ubuntu.sources"
 
