@@ -46,7 +46,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	built = dir
+	built = filepath.Join(dir, "debian-12")
 	start := time.Now()
 	build := exec.Command(program, "build", "-f", example, "-o", built, "--set", "spec.formats=[raw]", "--progress", "plain")
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr

@@ -51,6 +51,9 @@ const (
 	// freeBytes of the file system are left to others once more than
 	// reservedBytes are used.
 	freeBytes = 10e9
+	// diskResults matches what step-disk and step-images left in the cache, by
+	// the description that BuildKit gives to an exec's mounts.
+	diskResults = `description~="step assemble"`
 	// keepFor is how long an unused cache entry stays below the bound.
 	keepFor = 14 * 24 * time.Hour
 	// historyEntries bounds BuildKit's own record of past builds.
@@ -299,6 +302,9 @@ func newWorker(ctx context.Context, options Options, snapshotter *ctdsnapshot.Sn
 	}
 	worker.RegistryHosts = resolver.NewRegistryConfig(nil)
 	worker.GCPolicy = []client.PruneInfo{ // nil would mean: never
+		// Disks are large and made again in seconds; what they are made of is
+		// small, and Kubernetes takes minutes to compile.
+		{Filter: []string{diskResults}, MaxUsedSpace: limit / 2, ReservedSpace: reservedBytes, MinFreeSpace: 2 * freeBytes},
 		{KeepDuration: keepFor, MaxUsedSpace: limit, ReservedSpace: reservedBytes, MinFreeSpace: freeBytes},
 		{All: true, MaxUsedSpace: limit, ReservedSpace: reservedBytes, MinFreeSpace: freeBytes},
 	}
