@@ -43,7 +43,7 @@ func (p *Pipeline) files(ctx context.Context, image *v1alpha1.NodeImage, d infra
 	if err != nil {
 		return nil, err
 	}
-	stem := image.Metadata.Name + "-" + d.infrastructure.Name
+	stem := stemOf(image, d.infrastructure.Name)
 	var files []imageFile
 	for _, name := range append([]string{d.infrastructure.Format}, image.Spec.Formats...) {
 		f, err := formats.Named(name)
@@ -69,6 +69,11 @@ func (p *Pipeline) files(ctx context.Context, image *v1alpha1.NodeImage, d infra
 		files = append(files, file)
 	}
 	return files, nil
+}
+
+// stemOf begins the name of every file of an image for one infrastructure.
+func stemOf(image *v1alpha1.NodeImage, infrastructure string) string {
+	return image.Metadata.Name + "-" + infrastructure
 }
 
 // artifact says what the file is.

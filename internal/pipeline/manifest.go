@@ -15,18 +15,11 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/bundle"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/kubernetes"
 	"nodesmith.dev/nodesmith/internal/manifest"
 )
-
-// ManifestName returns the file name of the manifest of an image for one
-// infrastructure.
-func ManifestName(image *v1alpha1.NodeImage, infrastructure string) string {
-	return image.Metadata.Name + "-" + infrastructure + manifest.Suffix
-}
 
 // writeManifest writes what went into a disk, unless the file says so already.
 func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, buildContext fs.FS, dir string) error {
@@ -35,7 +28,7 @@ func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, buil
 		return err
 	}
 	of := origin(digest.FromString(fmt.Sprintf("%s\n%s\n%s", graph, manifest.APIVersion, p.options.Version)))
-	path := filepath.Join(dir, ManifestName(d.node.image, d.infrastructure.Name))
+	path := filepath.Join(dir, stemOf(d.node.image, d.infrastructure.Name)+manifest.Suffix)
 	if of.holds(path) {
 		return nil
 	}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/moby/buildkit/client/llb"
@@ -44,7 +44,7 @@ func (b *Builder) archives(ctx context.Context, l *lock.Lock, local []ImageArchi
 			if err != nil {
 				return nil, err
 			}
-			return filesBelow(dir)
+			return filesIn(os.DirFS(dir), ".")
 		})
 		if err != nil {
 			return nil, nil, err
@@ -76,26 +76,20 @@ func (a ImageArchive) files() (files []bundle.File, name string, err error) {
 		name := path.Base(a.Path)
 		return []bundle.File{{Name: name, Mode: 0o644, Path: a.Path, FS: a.Context}}, name, nil
 	}
-	err = fs.WalkDir(a.Context, a.Path, func(at string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		files = append(files, bundle.File{Name: strings.TrimPrefix(at, a.Path+"/"), Mode: 0o644, Path: at, FS: a.Context})
-		return nil
-	})
+	files, err = filesIn(a.Context, a.Path)
 	return files, "", err
 }
 
-// filesBelow lists a directory's regular files as those of a bundle.
-func filesBelow(dir string) ([]bundle.File, error) {
+// filesIn lists the regular files below a folder as those of a bundle, by their
+// paths from there.
+func filesIn(fsys fs.FS, folder string) ([]bundle.File, error) {
 	var files []bundle.File
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(fsys, folder, func(at string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {
 			return err
 		}
-		name, err := filepath.Rel(dir, path)
-		files = append(files, bundle.File{Name: filepath.ToSlash(name), Mode: 0o644, Path: path})
-		return err
+		files = append(files, bundle.File{Name: strings.TrimPrefix(at, folder+"/"), Mode: 0o644, Path: at, FS: fsys})
+		return nil
 	})
 	return files, err
 }

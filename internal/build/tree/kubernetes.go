@@ -3,6 +3,7 @@ package tree
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -96,7 +97,7 @@ func (b *Builder) compile(ctx context.Context, tools llb.State, l *lock.Lock) (m
 			if err != nil {
 				return nil, err
 			}
-			return filesBelow(sources.Components[component.Name])
+			return filesIn(os.DirFS(sources.Components[component.Name]), ".")
 		})
 		if err != nil {
 			return nil, err
