@@ -1,0 +1,154 @@
+package publish
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// State is what earlier runs noted, by step and key: the snapshot's ID, the
+// blocks that were sent. Notes of a step that was undone are gone.
+type State map[string]map[string]string
+
+// Note returns a note of a step, "" for none.
+func (s State) Note(step, key string) string { return s[step][key] }
+
+// note is one line of a journal.
+type note struct {
+	Step  string `json:"step"`
+	Key   string `json:"key,omitempty"`
+	Value string `json:"value,omitempty"`
+	// Forget takes all notes of the step back.
+	Forget bool `json:"forget,omitempty"`
+}
+
+// Journal is the file in which a run notes what it is about to make, before it
+// makes it, and what it made: a line a note, each on the disk before Note
+// returns. It is safe for concurrent use.
+type Journal struct {
+	mu    sync.Mutex
+	file  *os.File
+	state State
+}
+
+// OpenJournal opens the journal at path, makes it if it is not there, and reads
+// what earlier runs noted. A last line that a killed run did not finish is cut
+// off. The file is locked: a second process gets an error.
+func OpenJournal(path string) (*Journal, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	j := &Journal{file: file}
+	if err := j.read(); err != nil {
+		return nil, errors.Join(fmt.Errorf("journal %s: %w", path, err), file.Close())
+	}
+	return j, nil
+}
+
+// ReadState returns what is noted in the journal at path; nothing if there is
+// none.
+func ReadState(path string) (State, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return State{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	state, _, err := parseJournal(data)
+	if err != nil {
+		return nil, fmt.Errorf("journal %s: %w", path, err)
+	}
+	return state, nil
+}
+
+func (j *Journal) read() error {
+	if err := lockFile(j.file); err != nil {
+		return err
+	}
+	data, err := os.ReadFile(j.file.Name())
+	if err != nil {
+		return err
+	}
+	state, whole, err := parseJournal(data)
+	if err != nil {
+		return err
+	}
+	j.state = state
+	if err := j.file.Truncate(int64(whole)); err != nil {
+		return err
+	}
+	_, err = j.file.Seek(int64(whole), 0)
+	return err
+}
+
+// parseJournal returns the notes, and how many bytes are whole lines.
+func parseJournal(data []byte) (State, int, error) {
+	state, whole := State{}, bytes.LastIndexByte(data, '\n')+1
+	lines := bufio.NewScanner(bytes.NewReader(data[:whole]))
+	lines.Buffer(nil, whole+1)
+	for number := 1; lines.Scan(); number++ {
+		var n note
+		if err := json.Unmarshal(lines.Bytes(), &n); err != nil {
+			return nil, 0, fmt.Errorf("line %d: %w", number, err)
+		}
+		state.take(n)
+	}
+	return state, whole, lines.Err()
+}
+
+func (s State) take(n note) {
+	if n.Forget {
+		delete(s, n.Step)
+		return
+	}
+	if s[n.Step] == nil {
+		s[n.Step] = map[string]string{}
+	}
+	s[n.Step][n.Key] = n.Value
+}
+
+// Note writes one note down.
+func (j *Journal) Note(step, key, value string) error {
+	return j.write(note{Step: step, Key: key, Value: value})
+}
+
+// Forget takes all notes of a step back: what it made is gone.
+func (j *Journal) Forget(step string) error { return j.write(note{Step: step, Forget: true}) }
+
+// Get returns a note, "" for none.
+func (j *Journal) Get(step, key string) string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.state.Note(step, key)
+}
+
+func (j *Journal) write(n note) error {
+	line, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if _, err := j.file.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if err := j.file.Sync(); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	j.state.take(n)
+	return nil
+}
+
+// Close ends the use of the file.
+func (j *Journal) Close() error { return j.file.Close() }
