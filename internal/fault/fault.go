@@ -27,6 +27,7 @@ const (
 	Engine                   // the build engine or a step in it failed
 	Guest                    // a virtual machine booted from the image failed
 	Contract                 // an image breaks the contract
+	Remote                   // an infrastructure's API refused, or did not come back
 	Interrupted              // Ctrl-C or SIGTERM
 )
 
@@ -45,6 +46,7 @@ var kinds = map[Kind]struct {
 	Engine:       {"build step failed", 8},
 	Guest:        {"guest failed", 9},
 	Contract:     {"image breaks the contract", 10},
+	Remote:       {"infrastructure", 11},
 	Interrupted:  {"interrupted", 130},
 }
 

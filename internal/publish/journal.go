@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 )
 
@@ -18,6 +20,67 @@ type State map[string]map[string]string
 
 // Note returns a note of a step, "" for none.
 func (s State) Note(step, key string) string { return s[step][key] }
+
+// The keys under which Apply itself writes down what a step is about, and that
+// it is done.
+const (
+	aboutKey = "~about"
+	doneKey  = "~done"
+)
+
+// Entry is what a journal knows of one step that was begun.
+type Entry struct {
+	Step               string
+	Action             Action
+	Region, Kind, Name string
+	// Done says that the step was carried out.
+	Done bool
+	// Notes are the step's own: what was made.
+	Notes map[string]string
+}
+
+// Entries returns the steps that were begun, by ID.
+func (s State) Entries() []Entry {
+	var entries []Entry
+	for _, step := range slices.Sorted(maps.Keys(s)) {
+		e := Entry{Step: step, Done: s[step][doneKey] != "", Notes: maps.Clone(s[step])}
+		// A journal of another version may have other fields: its notes still count.
+		_ = json.Unmarshal([]byte(e.Notes[aboutKey]), &about{&e.Action, &e.Region, &e.Kind, &e.Name})
+		delete(e.Notes, aboutKey)
+		delete(e.Notes, doneKey)
+		entries = append(entries, e)
+	}
+	return entries
+}
+
+// about is the value of aboutKey.
+type about struct {
+	Action *Action `json:"action"`
+	Region *string `json:"region"`
+	Kind   *string `json:"kind"`
+	Name   *string `json:"name"`
+}
+
+// begin writes down what a step is about.
+func (j *Journal) begin(s *Step) error {
+	value, err := json.Marshal(about{&s.Action, &s.Region, &s.Kind, &s.Name})
+	if err != nil {
+		return err
+	}
+	if err := j.Note(s.ID, aboutKey, string(value)); err != nil || j.Get(s.ID, doneKey) == "" {
+		return err
+	}
+	return j.Note(s.ID, doneKey, "") // what it made must have gone
+}
+
+// end writes down that a step is done; of one that took something away nothing
+// is left.
+func (j *Journal) end(s *Step) error {
+	if s.Action == Delete {
+		return j.Forget(s.ID)
+	}
+	return j.Note(s.ID, doneKey, "true")
+}
 
 // note is one line of a journal.
 type note struct {

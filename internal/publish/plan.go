@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -25,6 +26,9 @@ type Plan struct {
 	Image digest.Digest
 	// Steps are in an order in which they could run one by one.
 	Steps []Step
+	// Classify tells the place's errors apart; nil for those of connections
+	// alone (the function Classify).
+	Classify func(error) Class
 }
 
 // Bytes is how much the plan sends at most.
@@ -46,6 +50,9 @@ type Step struct {
 	Region, Kind, Name string
 	// Bytes is how much the step sends at most.
 	Bytes int64
+	// Idle is how long a try may go without a sign of life (a note, bytes sent,
+	// Alive); 0 means DefaultIdle.
+	Idle time.Duration
 	// Why explains the action where it is no matter of course: "in use by i-0123".
 	Why string
 	// Do carries the step out; nil where nothing is to do. It is run again after

@@ -13,7 +13,10 @@ package publish
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -47,6 +50,21 @@ const (
 	Cluster
 )
 
+// levels are their names, in tags and on the command line.
+var levels = []string{"unverified", "contract", "boot", "cluster"}
+
+// String returns the level's name.
+func (l Level) String() string { return levels[l] }
+
+// ParseLevel returns the level of a name.
+func ParseLevel(name string) (Level, error) {
+	i := slices.Index(levels, name)
+	if i < 0 {
+		return 0, fmt.Errorf("level %q is not one of %s", name, strings.Join(levels, ", "))
+	}
+	return Level(i), nil
+}
+
 // Image is one disk for one infrastructure, and what is known of it.
 type Image struct {
 	// Name is the NodeImage's, Reference what the user called the image:
@@ -71,6 +89,25 @@ type Image struct {
 	// Open returns the disk as a file of the named format ("ova"), and its size
 	// in bytes, without a copy in memory. It may be called more than once.
 	Open func(ctx context.Context, format string) (Content, error)
+}
+
+// The names of the tags, attributes or whatever the infrastructure has, on
+// everything that is made. They and their values fit what each infrastructure
+// allows.
+const (
+	TagBy         = "nodesmith" // its value is the NodeImage's name
+	TagDigest     = "nodesmith-digest"
+	TagKubernetes = "nodesmith-kubernetes"
+	TagOS         = "nodesmith-os" // "debian-12"
+	TagLevel      = "nodesmith-level"
+)
+
+// Tags are what everything that is made of the image carries.
+func (i *Image) Tags() map[string]string {
+	return map[string]string{
+		TagBy: i.Name, TagDigest: i.Digest.String(), TagKubernetes: i.Kubernetes,
+		TagOS: i.Distro + "-" + i.DistroVersion, TagLevel: i.Level.String(),
+	}
 }
 
 // Content is a file that can be sent again from any byte on.
