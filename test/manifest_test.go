@@ -11,8 +11,8 @@ import (
 	"slices"
 	"testing"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs"
 	"nodesmith.dev/nodesmith/internal/deb"
+	"nodesmith.dev/nodesmith/internal/imagefs"
 	"nodesmith.dev/nodesmith/internal/manifest"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )

@@ -12,8 +12,8 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 
 	"nodesmith.dev/nodesmith/internal/contract"
-	"nodesmith.dev/nodesmith/internal/contract/imagefs"
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/imagefs"
 	"nodesmith.dev/nodesmith/internal/lock"
 )
 

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs"
+	"nodesmith.dev/nodesmith/internal/imagefs"
 )
 
 // bootChecks look at the way from the firmware to the kernel's command line.

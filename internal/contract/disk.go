@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"strings"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs"
-	"nodesmith.dev/nodesmith/internal/contract/imagefs/ext4"
+	"nodesmith.dev/nodesmith/internal/imagefs"
+	"nodesmith.dev/nodesmith/internal/imagefs/ext4"
 )
 
 var amd64Only = []string{"amd64"}

@@ -14,7 +14,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs"
+	"nodesmith.dev/nodesmith/internal/imagefs"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/mod/semver"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs"
+	"nodesmith.dev/nodesmith/internal/imagefs"
 )
 
 // Family is a family of operating systems, which share package format and paths.

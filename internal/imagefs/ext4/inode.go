@@ -8,7 +8,7 @@ import (
 	"io/fs"
 	"time"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs/volume"
+	"nodesmith.dev/nodesmith/internal/imagefs/volume"
 )
 
 // Fields and flags of an inode (inodes.rst).

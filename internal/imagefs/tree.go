@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs/volume"
+	"nodesmith.dev/nodesmith/internal/imagefs/volume"
 )
 
 const (

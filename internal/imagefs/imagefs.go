@@ -11,9 +11,9 @@ import (
 	"fmt"
 	"io"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs/ext4"
-	"nodesmith.dev/nodesmith/internal/contract/imagefs/fat"
-	"nodesmith.dev/nodesmith/internal/contract/imagefs/volume"
+	"nodesmith.dev/nodesmith/internal/imagefs/ext4"
+	"nodesmith.dev/nodesmith/internal/imagefs/fat"
+	"nodesmith.dev/nodesmith/internal/imagefs/volume"
 )
 
 // Image is an opened disk.

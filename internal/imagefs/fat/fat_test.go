@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs/volume"
+	"nodesmith.dev/nodesmith/internal/imagefs/volume"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
 

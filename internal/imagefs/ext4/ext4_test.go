@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"testing"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs/volume"
+	"nodesmith.dev/nodesmith/internal/imagefs/volume"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
 

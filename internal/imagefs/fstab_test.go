@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs/volume"
+	"nodesmith.dev/nodesmith/internal/imagefs/volume"
 )
 
 // fake is a volume, and its own root directory: a tree of names that stand for

@@ -16,7 +16,7 @@ import (
 	"io"
 	"strings"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs/volume"
+	"nodesmith.dev/nodesmith/internal/imagefs/volume"
 )
 
 // Places and bounds of the superblock (super.rst).

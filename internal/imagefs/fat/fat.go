@@ -16,7 +16,7 @@ import (
 	"time"
 	"unicode/utf16"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs/volume"
+	"nodesmith.dev/nodesmith/internal/imagefs/volume"
 )
 
 var le = binary.LittleEndian

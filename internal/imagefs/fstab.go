@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"nodesmith.dev/nodesmith/internal/contract/imagefs/volume"
+	"nodesmith.dev/nodesmith/internal/imagefs/volume"
 )
 
 // maxMounts bounds the lines of fstab that count: no node has so many, and each
