@@ -90,6 +90,8 @@ func TestANodeOfEveryFieldBootsWithWhatTheSpecSays(t *testing.T) {
 		Notify:   func(line string) { t.Log(line) },
 	}, vmtest.ScriptOf("full-node.sh", script,
 		vmtest.CheckInfo{ID: "boot", Proves: "systemd ran all jobs of the boot"},
+		vmtest.CheckInfo{ID: "accounts", Proves: "accounts and groups have the numbers of the spec"},
+		vmtest.CheckInfo{ID: "units.disabled", Proves: "nothing starts a unit that the spec disables"},
 		vmtest.CheckInfo{ID: "scripts.built", Proves: "scripts of the build left what they made"},
 		vmtest.CheckInfo{ID: "scripts.first-boot", Proves: "the first boot ran its script, with its environment, into the journal"},
 		vmtest.CheckInfo{ID: "scripts.order", Proves: "bootstrap data ran after it"},

@@ -58,11 +58,17 @@ var badSettings = []badSpec{
 	{
 		"units that say nothing, too much, or what can't be", "",
 		"  systemdUnits:\n  - {name: a.timer}\n  - {name: b.timer, mask: true, enable: true}\n  - {name: c.timer, content: '[Timer]', enable: true}\n  - {name: d.timer, content: ''}\n  - {name: a.timer, mask: true}\n",
-		"s.yaml:9:5: spec.systemdUnits[0]: says nothing about the unit; allowed: content, dropIns, enable or mask\n" +
+		"s.yaml:9:5: spec.systemdUnits[0]: says nothing about the unit; allowed: content, dropIns, enable, disable or mask\n" +
 			"s.yaml:10:27: spec.systemdUnits[1].mask: leaves nothing of the unit; it goes with no other field\n" +
 			"s.yaml:11:49: spec.systemdUnits[2].enable: needs an [Install] section in content: it says what starts the unit\n" +
 			"s.yaml:12:30: spec.systemdUnits[3].content: is empty; allowed: a unit file, or mask: true\n" +
 			"s.yaml:13:12: spec.systemdUnits[4].name: \"a.timer\" is there twice; first as spec.systemdUnits[0].name",
+	},
+	{
+		"unit that is disabled and enabled, or masked", "",
+		"  systemdUnits:\n  - {name: a.timer, disable: true, enable: true}\n  - {name: b.timer, disable: true, mask: true}\n",
+		"s.yaml:9:30: spec.systemdUnits[0].disable: is the opposite of enable, and less than mask: give one of the three\n" +
+			"s.yaml:10:30: spec.systemdUnits[1].disable: is the opposite of enable, and less than mask: give one of the three",
 	},
 	{
 		"drop-ins of a wrong name, without content, and that are files too", "",

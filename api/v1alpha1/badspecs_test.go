@@ -104,7 +104,7 @@ var badSpecs = slices.Concat(badSettings, badSources, badDisks, []badSpec{
 	},
 	{
 		"misspelt field of a list's item", "", "  users:\n  - name: ada\n    sshAuthorisedKeys: []\n",
-		`s.yaml:10:5: spec.users[0].sshAuthorisedKeys: is not a field; allowed: name, sshAuthorizedKeys, groups, shell, sudo; did you mean "sshAuthorizedKeys"?`,
+		`s.yaml:10:5: spec.users[0].sshAuthorisedKeys: is not a field; allowed: name, uid, sshAuthorizedKeys, groups, shell, sudo; did you mean "sshAuthorizedKeys"?`,
 	},
 	{
 		"field of another kind of case", "", "  kernelarguments: [quiet]\n",
@@ -407,6 +407,15 @@ var badSpecs = slices.Concat(badSettings, badSources, badDisks, []badSpec{
 	{
 		"user twice", "", "  users: [{name: ada}, {name: ada}]\n",
 		`s.yaml:8:31: spec.users[1].name: "ada" is there twice; first as spec.users[0].name`,
+	},
+	{
+		"group of the name, or the number, that a user has", "",
+		"  groups:\n  - {name: ada}\n  - {name: www, gid: 2000}\n  - {name: www, gid: 2000}\n  users:\n  - {name: ada}\n  - {name: bob, uid: 2000}\n  - {name: eve, uid: 100}\n",
+		"s.yaml:11:12: spec.groups[2].name: \"www\" is there twice; first as spec.groups[1].name\n" +
+			"s.yaml:11:22: spec.groups[2].gid: \"2000\" is there twice; first as spec.groups[1].gid\n" +
+			"s.yaml:13:12: spec.users[0].name: \"ada\" is there twice; first as spec.groups[0].name\n" +
+			"s.yaml:14:22: spec.users[1].uid: \"2000\" is there twice; first as spec.groups[2].gid\n" +
+			"s.yaml:15:22: spec.users[2].uid: \"100\" is not a number of an account; allowed: a whole number from 1000 to 60000",
 	},
 	{
 		"group with a comma", "", "  users: [{name: ada, groups: [\"adm,sudo\"]}]\n",

@@ -108,7 +108,7 @@ type Spec struct {
 	// KernelModules are loaded at every boot, beside overlay and br_netfilter.
 	// The build fails if the image's kernel has no such module.
 	KernelModules []string `json:"kernelModules,omitempty"`
-	// SystemdUnits are units that the build adds, extends, enables or masks.
+	// SystemdUnits are units that the build adds, extends, enables, disables or masks.
 	SystemdUnits []SystemdUnit `json:"systemdUnits,omitempty"`
 	// NTPServers are the time servers of the node, by name or address, in the
 	// place of the distribution's own.
@@ -118,6 +118,9 @@ type Spec struct {
 	// CACertificates are trusted by the node's programs, containerd's and the
 	// kubelet's among them, besides the distribution's own.
 	CACertificates []CACertificate `json:"caCertificates,omitempty"`
+	// Groups are groups that the build creates, for users and for the owners of
+	// files.
+	Groups []Group `json:"groups,omitempty"`
 	// Users are accounts that the build creates. They have no password: who has
 	// no SSH key can't log in.
 	Users []User `json:"users,omitempty"`
@@ -182,6 +185,9 @@ type SystemdUnit struct {
 	// Enable starts the unit with what its [Install] section names, as
 	// systemctl enable does.
 	Enable bool `json:"enable,omitempty"`
+	// Disable takes away what starts the unit at boot, as systemctl disable does:
+	// something may still start it.
+	Disable bool `json:"disable,omitempty"`
 	// Mask makes it impossible to start the unit.
 	Mask bool `json:"mask,omitempty"`
 }
@@ -206,13 +212,25 @@ type CACertificate struct {
 	Source string `json:"source,omitempty"`
 }
 
+// Group is a group of accounts.
+type Group struct {
+	// Name is the group's name.
+	Name string `json:"name"`
+	// GID is the group's number. By default it is the first one from 1000 on that
+	// the image has free.
+	GID string `json:"gid,omitempty" accept:"int"`
+}
+
 // User is an account that the build creates.
 type User struct {
 	// Name is the name to log in with; root is not one.
 	Name string `json:"name"`
+	// UID is the account's number, and that of the group of its own name. By
+	// default it is the first one from 1000 on that the image has free.
+	UID string `json:"uid,omitempty" accept:"int"`
 	// SSHAuthorizedKeys are lines of authorized_keys(5), one public key each.
 	SSHAuthorizedKeys []string `json:"sshAuthorizedKeys,omitempty"`
-	// Groups are supplementary groups.
+	// Groups are supplementary groups, of the image or of spec.groups.
 	Groups []string `json:"groups,omitempty"`
 	// Shell is the program that a login starts.
 	Shell string `json:"shell,omitempty"`

@@ -102,6 +102,12 @@ var (
 		regexp.MustCompile(`^[a-z_][a-z0-9_-]*$`), 32,
 	}
 	groupSyntax = syntax{"a group name", userSyntax.allowed, userSyntax.pattern, userSyntax.maxLength}
+	// Debian Policy 9.2.2: what packages do not take, as far as systemd leaves it
+	// to accounts of people (from 60001 on are its dynamic users).
+	idSyntax = syntax{
+		"a number of an account", "a whole number from 1000 to 60000",
+		regexp.MustCompile(`^([1-9][0-9]{3}|[1-5][0-9]{4}|60000)$`), 0,
+	}
 	// passwd(5) separates its fields by colons.
 	shellSyntax = syntax{
 		"the path of a shell", "an absolute path such as /bin/bash",

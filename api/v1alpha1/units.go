@@ -55,8 +55,10 @@ func (c *checker) unitState(at string, unit SystemdUnit) {
 	switch {
 	case unit.Mask && (unit.Enable || unit.Content != nil || len(unit.DropIns) > 0):
 		c.add(FieldError{Field: at + ".mask", Problem: "leaves nothing of the unit; it goes with no other field"})
-	case !unit.Mask && !unit.Enable && unit.Content == nil && len(unit.DropIns) == 0:
-		c.add(FieldError{Field: at, Problem: "says nothing about the unit", Allowed: []string{"content, dropIns, enable or mask"}})
+	case unit.Disable && (unit.Enable || unit.Mask):
+		c.add(FieldError{Field: at + ".disable", Problem: "is the opposite of enable, and less than mask: give one of the three"})
+	case !unit.Mask && !unit.Enable && !unit.Disable && unit.Content == nil && len(unit.DropIns) == 0:
+		c.add(FieldError{Field: at, Problem: "says nothing about the unit", Allowed: []string{"content, dropIns, enable, disable or mask"}})
 	}
 }
 

@@ -78,7 +78,8 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 	}
 	c.matches("spec.timeZone", spec.TimeZone, timeZoneSyntax)
 	c.certificates(spec.CACertificates, buildContext)
-	c.users(spec.Users)
+	c.groups(spec.Groups)
+	c.users(spec.Users, spec.Groups)
 	c.disk(spec.Disk)
 	c.vsphere(spec.VSphere, img)
 	for at, input := range c.unique("spec.allowUnverified", spec.AllowUnverified) {
@@ -225,8 +226,30 @@ func (c *checker) sysctls(sysctls map[string]string) {
 	}
 }
 
-func (c *checker) users(users []User) {
-	seen := map[string]string{}
+func (c *checker) groups(groups []Group) {
+	names, numbers := map[string]string{}, map[string]string{}
+	for i, group := range groups {
+		at := fmt.Sprintf("spec.groups[%d]", i)
+		if c.matches(at+".name", group.Name, groupSyntax) {
+			c.repeated(names, at+".name", group.Name, group.Name)
+		}
+		if group.GID != "" && c.matches(at+".gid", group.GID, idSyntax) {
+			c.repeated(numbers, at+".gid", group.GID, group.GID)
+		}
+	}
+}
+
+// users checks accounts; each has a group of its own name and number beside
+// those of groups.
+func (c *checker) users(users []User, groups []Group) {
+	seen, numbers, own := map[string]string{}, map[string]string{}, map[string]string{}
+	for i, group := range groups {
+		at := fmt.Sprintf("spec.groups[%d]", i)
+		own[group.Name] = at + ".name"
+		if group.GID != "" {
+			numbers[group.GID] = at + ".gid"
+		}
+	}
 	for i, user := range users {
 		at := fmt.Sprintf("spec.users[%d]", i)
 		switch {
@@ -236,7 +259,12 @@ func (c *checker) users(users []User) {
 				Allowed: []string{"a new user, who may have sudo"},
 			})
 		case c.matches(at+".name", user.Name, userSyntax):
-			c.repeated(seen, at+".name", user.Name, user.Name)
+			if !c.repeated(seen, at+".name", user.Name, user.Name) {
+				c.repeated(own, at+".name", user.Name, user.Name)
+			}
+		}
+		if user.UID != "" && c.matches(at+".uid", user.UID, idSyntax) {
+			c.repeated(numbers, at+".uid", user.UID, user.UID)
 		}
 		for at, group := range c.unique(at+".groups", user.Groups) {
 			c.matches(at, group, groupSyntax)

@@ -28,6 +28,7 @@ type Config struct {
 	Directories []Directory `json:"directories,omitempty"`
 	Files       []File      `json:"files,omitempty"`
 	Links       []Link      `json:"links,omitempty"`
+	Groups      []Group     `json:"groups,omitempty"`
 	Users       []User      `json:"users,omitempty"`
 	// Sysctls are the user's kernel parameters by name; they are written to
 	// UserSysctls and win over the node's own.
@@ -120,13 +121,28 @@ type Link struct {
 	Target string `json:"target"`
 }
 
+// People's accounts have ids in this range: login.defs' UID_MIN and UID_MAX.
+const (
+	MinID = 1000
+	MaxID = 60000
+)
+
+// Group is a group that the node shall have, unless it has one of that name.
+type Group struct {
+	Name string `json:"name"`
+	// ID is the group's number; 0 takes a free one.
+	ID int `json:"id,omitempty"`
+}
+
 // User is an account that people log in to by key. Nobody has a password. An
 // account that exists (root) keeps its ids, home and shell; it gets the keys,
-// groups and sudo given here. A new one gets the first id from 1000 on that is
-// free as a user and as a group, and the home /home/NAME, a copy of what
+// groups and sudo given here. A new one without an id of its own gets the first
+// from 1000 on that is free as a user and as a group. Its home is /home/NAME, a copy of what
 // packages put into /etc/skel; Config.Files may add to it.
 type User struct {
 	Name string `json:"name"`
+	// ID is the number of the account and of its own group; 0 takes a free one.
+	ID int `json:"id,omitempty"`
 	// SSHAuthorizedKeys are lines of the account's authorized_keys.
 	SSHAuthorizedKeys []string `json:"sshAuthorizedKeys,omitempty"`
 	// Groups are the further groups of the account; each one has to exist.
@@ -143,12 +159,15 @@ type Units struct {
 	// Enable makes the links that the units' [Install] sections name, as
 	// "systemctl enable" does.
 	Enable []string `json:"enable,omitempty"`
+	// Disable takes all links away that start the units at boot, as
+	// "systemctl disable" does.
+	Disable []string `json:"disable,omitempty"`
 	// Mask makes it impossible to start the units.
 	Mask []string `json:"mask,omitempty"`
 }
 
 // IsZero reports whether no unit is named; omitzero asks it.
-func (u Units) IsZero() bool { return len(u.Enable) == 0 && len(u.Mask) == 0 }
+func (u Units) IsZero() bool { return len(u.Enable)+len(u.Disable)+len(u.Mask) == 0 }
 
 // Mode is permission bits with setuid, setgid and sticky, at most 07777. Its
 // JSON form is a string of octal digits: "0644".
@@ -201,12 +220,16 @@ func (c Config) With(over Config) Config {
 			func(f File) bool { return covered(f.Path) }), over.Files...),
 		Links: append(slices.DeleteFunc(slices.Clone(c.Links),
 			func(l Link) bool { return covered(l.Path) }), over.Links...),
+		Groups: append(slices.DeleteFunc(slices.Clone(c.Groups), func(g Group) bool {
+			return slices.ContainsFunc(over.Groups, func(o Group) bool { return o.Name == g.Name })
+		}), over.Groups...),
 		Users: append(slices.DeleteFunc(slices.Clone(c.Users), func(u User) bool {
 			return slices.ContainsFunc(over.Users, func(o User) bool { return o.Name == u.Name })
 		}), over.Users...),
 		Units: Units{
-			Enable: union(without(c.Units.Enable, over.Units.Mask), over.Units.Enable),
-			Mask:   union(without(c.Units.Mask, over.Units.Enable), over.Units.Mask),
+			Enable:  union(without(c.Units.Enable, over.Units.Mask, over.Units.Disable), over.Units.Enable),
+			Disable: union(without(c.Units.Disable, over.Units.Mask, over.Units.Enable), over.Units.Disable),
+			Mask:    union(without(c.Units.Mask, over.Units.Enable, over.Units.Disable), over.Units.Mask),
 		},
 		KernelModules: union(c.KernelModules, over.KernelModules),
 		TimeZone:      cmp.Or(over.TimeZone, c.TimeZone),
@@ -242,8 +265,9 @@ func (c Config) paths() map[string]bool {
 	return m
 }
 
-func without(a, b []string) []string {
-	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
+func without(a []string, b ...[]string) []string {
+	taken := slices.Concat(b...)
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(taken, s) })
 }
 
 func union(a, b []string) []string { return append(without(a, b), b...) }

@@ -76,6 +76,14 @@ func (c Config) Validate() error {
 			v.errorf(at+".target", "%q is not a path", l.Target)
 		}
 	}
+	for i, g := range c.Groups {
+		at := fmt.Sprintf("groups[%d]", i)
+		if !accountName.MatchString(g.Name) {
+			v.errorf(at+".name", "%q does not match %s", g.Name, accountName)
+		}
+		v.once(at+".name", "group", g.Name)
+		v.id(at, g.ID)
+	}
 	for i, u := range c.Users {
 		v.user(fmt.Sprintf("users[%d]", i), u)
 	}
@@ -199,11 +207,19 @@ func (v *validator) file(at string, f File) {
 	}
 }
 
+// id checks the number of an account of a person, or of a group.
+func (v *validator) id(at string, id int) {
+	if id != 0 && (id < MinID || id > MaxID) {
+		v.errorf(at+".id", "%d is not from %d to %d", id, MinID, MaxID)
+	}
+}
+
 func (v *validator) user(at string, u User) {
 	if !accountName.MatchString(u.Name) {
 		v.errorf(at+".name", "%q does not match %s", u.Name, accountName)
 	}
 	v.once(at+".name", "user", u.Name)
+	v.id(at, u.ID)
 	for i, g := range u.Groups {
 		if !accountName.MatchString(g) {
 			v.errorf(fmt.Sprintf("%s.groups[%d]", at, i), "%q does not match %s", g, accountName)
@@ -278,7 +294,7 @@ func (v *validator) units(u Units) {
 	for _, l := range []struct {
 		at    string
 		names []string
-	}{{"units.enable", u.Enable}, {"units.mask", u.Mask}} {
+	}{{"units.enable", u.Enable}, {"units.disable", u.Disable}, {"units.mask", u.Mask}} {
 		for i, n := range l.names {
 			at := fmt.Sprintf("%s[%d]", l.at, i)
 			if !unitName.MatchString(n) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/bundle"
@@ -137,15 +138,25 @@ func (n nodeInputs) user(row kubernetes.Release, buildContext fs.FS) (node.Confi
 	if err != nil {
 		return config, nil, err
 	}
+	for _, g := range spec.Groups {
+		config.Groups = append(config.Groups, node.Group{Name: g.Name, ID: number(g.GID)})
+	}
 	for _, u := range spec.Users {
 		config.Users = append(config.Users, node.User{
-			Name: u.Name, SSHAuthorizedKeys: u.SSHAuthorizedKeys, Groups: u.Groups, Shell: u.Shell, Sudo: u.Sudo,
+			Name: u.Name, ID: number(u.UID), SSHAuthorizedKeys: u.SSHAuthorizedKeys, Groups: u.Groups, Shell: u.Shell, Sudo: u.Sudo,
 		})
 	}
 	return config.With(first).With(written), files, nil
 }
 
-// unitConfig returns the files of systemd units and what is enabled and masked.
+// number returns the id that a valid spec gives, 0 for none.
+func number(id string) int {
+	n, _ := strconv.Atoi(id) // validation let digits pass
+	return n
+}
+
+// unitConfig returns the files of systemd units and what is enabled, disabled
+// and masked.
 func unitConfig(units []v1alpha1.SystemdUnit) node.Config {
 	var config node.Config
 	for _, unit := range units {
@@ -157,6 +168,9 @@ func unitConfig(units []v1alpha1.SystemdUnit) node.Config {
 		}
 		if unit.Enable {
 			config.Units.Enable = append(config.Units.Enable, unit.Name)
+		}
+		if unit.Disable {
+			config.Units.Disable = append(config.Units.Disable, unit.Name)
 		}
 		if unit.Mask {
 			config.Units.Mask = append(config.Units.Mask, unit.Name)

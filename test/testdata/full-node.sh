@@ -89,7 +89,20 @@ built() {
 		grep 'kube-proxy:v1.34.0' /usr/local/share/container-images
 }
 
+accounts() {
+	id ada && [ "$(id --user ada)" = 2001 ] && getent group storage && id --name --groups ada | grep -qw storage
+}
+
+# A disabled unit is there, and nothing starts it.
+disabled_unit() {
+	state=$(systemctl is-enabled fstrim.timer)
+	echo "fstrim.timer is $state and $(systemctl is-active fstrim.timer)"
+	[ "$state" = disabled ] && ! systemctl is-active --quiet fstrim.timer
+}
+
 check boot boot_finished
+check accounts accounts
+check units.disabled disabled_unit
 check scripts.built built
 check scripts.first-boot first_boot
 check scripts.order before_bootstrap

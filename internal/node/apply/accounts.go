@@ -11,12 +11,6 @@ import (
 	"nodesmith.dev/nodesmith/internal/node"
 )
 
-// People's accounts have ids in this range: login.defs' UID_MIN and UID_MAX.
-const (
-	minUserID = 1000
-	maxUserID = 60000
-)
-
 // noPassword is a password field that no password matches. Unlike "!" it does
 // not lock the account, which sshd without PAM takes as a reason to refuse keys.
 const noPassword = "*"
@@ -117,17 +111,23 @@ func (tab *table) String() string {
 	return b.String()
 }
 
-// ensure makes the account of u, unless there is one, and puts it into its
-// groups. day is the day of the last password change, in days since 1970.
-func (a *accounts) ensure(u node.User, day int64) error {
+// account makes the account of u, unless there is one. day is the day of the
+// last password change, in days since 1970.
+func (a *accounts) account(u node.User, day int64) error {
 	row := a.passwd.find(0, u.Name)
-	if row == nil {
-		if err := a.create(u, day); err != nil {
-			return err
-		}
-	} else if u.Shell != "" && u.Shell != row[6] {
+	switch {
+	case row == nil:
+		return a.create(u, day)
+	case u.Shell != "" && u.Shell != row[6]:
 		return fmt.Errorf("the account exists and has the shell %s, not %s; leave shell out", row[6], u.Shell)
+	case u.ID != 0 && strconv.Itoa(u.ID) != row[2]:
+		return fmt.Errorf("the account exists and has the number %s, not %d; leave uid out", row[2], u.ID)
 	}
+	return nil
+}
+
+// join puts an account into its groups.
+func (a *accounts) join(u node.User) error {
 	for _, g := range u.Groups {
 		if a.group.find(0, g) == nil {
 			return fmt.Errorf("there is no group %s in the image; install the package that brings it", g)
@@ -144,28 +144,63 @@ func (a *accounts) create(u node.User, day int64) error {
 	if a.group.find(0, u.Name) != nil {
 		return fmt.Errorf("a group of that name exists, but no account; choose another name")
 	}
-	id := ""
-	for n := minUserID; n <= maxUserID; n++ {
-		s := strconv.Itoa(n)
-		if a.passwd.find(2, s) == nil && a.group.find(2, s) == nil {
-			id = s
-			break
-		}
-	}
-	if id == "" {
-		return fmt.Errorf("no user id from %d to %d is free", minUserID, maxUserID)
+	id, err := a.number(u.ID, &a.passwd, &a.group)
+	if err != nil {
+		return err
 	}
 	shell := u.Shell
 	if shell == "" {
 		shell = "/bin/bash"
 	}
 	a.passwd.add(u.Name, "x", id, id, "", "/home/"+u.Name, shell)
-	a.group.add(u.Name, "x", id, "")
 	a.shadow.add(u.Name, noPassword, strconv.FormatInt(day, 10), "0", "99999", "7", "", "", "")
-	if len(a.gshadow.rows) > 0 {
-		a.gshadow.add(u.Name, "!", "", "")
-	}
+	a.addGroup(u.Name, id)
 	return nil
+}
+
+// ensureGroup makes the group g, unless there is one of that name and number.
+func (a *accounts) ensureGroup(g node.Group) error {
+	if row := a.group.find(0, g.Name); row != nil {
+		if g.ID != 0 && row[2] != strconv.Itoa(g.ID) {
+			return fmt.Errorf("the group exists and has the number %s, not %d; leave gid out", row[2], g.ID)
+		}
+		return nil
+	}
+	id, err := a.number(g.ID, &a.group)
+	if err != nil {
+		return err
+	}
+	a.addGroup(g.Name, id)
+	return nil
+}
+
+func (a *accounts) addGroup(name, id string) {
+	a.group.add(name, "x", id, "")
+	if len(a.gshadow.rows) > 0 {
+		a.gshadow.add(name, "!", "", "")
+	}
+}
+
+// number returns the wanted id, or the first that is free in the tables if none
+// is wanted. Field 2 of the tables holds ids.
+func (a *accounts) number(wanted int, in ...*table) (string, error) {
+	first, last := node.MinID, node.MaxID
+	if wanted != 0 {
+		first, last = wanted, wanted
+	}
+	var taken []string
+	for n := first; n <= last; n++ {
+		id := strconv.Itoa(n)
+		i := slices.IndexFunc(in, func(tab *table) bool { return tab.find(2, id) != nil })
+		if i < 0 {
+			return id, nil
+		}
+		taken = in[i].find(2, id)
+	}
+	if wanted != 0 {
+		return "", fmt.Errorf("the number %d is that of %s in the image; choose another", wanted, taken[0])
+	}
+	return "", fmt.Errorf("no id from %d to %d is free", first, last)
 }
 
 // home returns where an account lives and whose its files are.
@@ -219,8 +254,26 @@ func (r *run) writeAccounts() error {
 		return err
 	}
 	a := r.accounts
+	for _, given := range []bool{true, false} { // numbers that are given are taken first
+		for _, g := range r.config.Groups {
+			if (g.ID != 0) != given {
+				continue
+			}
+			if err := a.ensureGroup(g); err != nil {
+				return fmt.Errorf("group %s: %w", g.Name, err)
+			}
+		}
+		for _, u := range r.config.Users {
+			if (u.ID != 0) != given {
+				continue
+			}
+			if err := a.account(u, r.options.Time.Unix()/86400); err != nil {
+				return fmt.Errorf("user %s: %w", u.Name, err)
+			}
+		}
+	}
 	for _, u := range r.config.Users {
-		if err := a.ensure(u, r.options.Time.Unix()/86400); err != nil {
+		if err := a.join(u); err != nil {
 			return fmt.Errorf("user %s: %w", u.Name, err)
 		}
 	}

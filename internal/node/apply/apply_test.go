@@ -259,3 +259,57 @@ func TestBaseAppliesToATree(t *testing.T) {
 		}
 	}
 }
+
+func TestNumbersThatAreGivenAreTakenFirst(t *testing.T) {
+	testenv.NeedRoot(t)
+	target := plant(t, minimal)
+	config := node.Config{
+		Groups: []node.Group{{Name: "staff"}, {Name: "storage", ID: 1001}, {Name: "adm"}},
+		Users:  []node.User{{Name: "ada", Groups: []string{"storage", "adm"}}, {Name: "bob", ID: 1000}, {Name: "eve", ID: 60000}},
+	}
+	if err := apply(t, target, "", config); err != nil {
+		t.Fatal(err)
+	}
+	got := listing(t, target)
+	for _, want := range []string{
+		`bob:x:1000:1000::/home/bob:/bin/bash\neve:x:60000:60000::/home/eve:/bin/bash\nada:x:1003:1003::/home/ada:/bin/bash\n"`,
+		`"root:x:0:\nadm:x:4:syslog,ada\nutmp:x:43:\nstorage:x:1001:ada\nbob:x:1000:\neve:x:60000:\nstaff:x:1002:\nada:x:1003:\n"`,
+		`"root:*::\nadm:*::syslog,ada\nutmp:*::\nstorage:!::ada\nbob:!::\neve:!::\nstaff:!::\nada:!::\n"`,
+		"/home/bob 40700 1000:1000",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the tree lacks %s\n%s", want, got)
+		}
+	}
+}
+
+func TestADisabledUnitHasNoLinksLeft(t *testing.T) {
+	testenv.NeedRoot(t)
+	config := node.Config{Units: node.Units{Enable: []string{"a.service", "t@x.timer", "t@y.timer"}}}
+	target := plant(t, minimal)
+	if err := os.MkdirAll(filepath.Join(target, "etc/systemd/system/other.target.wants"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// Packages link to the path without usr.
+	if err := os.Symlink("/lib/systemd/system/a.service", filepath.Join(target, "etc/systemd/system/other.target.wants/a.service")); err != nil {
+		t.Fatal(err)
+	}
+	if err := apply(t, target, "", config); err != nil {
+		t.Fatal(err)
+	}
+	config.Units = node.Units{Disable: []string{"a.service", "t@x.timer"}}
+	if err := apply(t, target, "", config); err != nil {
+		t.Fatal(err)
+	}
+	got := listing(t, target)
+	for _, gone := range []string{"wants/a.service", "system/c.service", "t@x.timer"} {
+		if strings.Contains(got, gone) {
+			t.Errorf("the tree still has %s", gone)
+		}
+	}
+	for _, kept := range []string{"sockets.target.requires/a.socket", "timers.target.wants/t@y.timer", "/usr/lib/systemd/system/a.service"} {
+		if !strings.Contains(got, kept) {
+			t.Errorf("the tree lacks %s", kept)
+		}
+	}
+}

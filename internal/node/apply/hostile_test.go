@@ -115,6 +115,22 @@ func TestRunRefuses(t *testing.T) {
 			config: node.Config{Users: []node.User{{Name: "adm"}}},
 			want:   "a group of that name exists",
 		},
+		"number of another user": {
+			config: node.Config{Users: []node.User{{Name: "ada", ID: 1000}, {Name: "bob", ID: 1000}}},
+			want:   "user bob: the number 1000 is that of ada",
+		},
+		"number of another group": {
+			config: node.Config{Groups: []node.Group{{Name: "staff", ID: 1000}}, Users: []node.User{{Name: "ada", ID: 1000}}},
+			want:   "user ada: the number 1000 is that of staff",
+		},
+		"another number for an account that is there": {
+			config: node.Config{Users: []node.User{{Name: "root", ID: 1000}}},
+			want:   "the account exists and has the number 0, not 1000",
+		},
+		"another number for a group that is there": {
+			config: node.Config{Groups: []node.Group{{Name: "adm", ID: 1000}}},
+			want:   "group adm: the group exists and has the number 4, not 1000",
+		},
 		"keys for an account without a home": {
 			config: node.Config{Users: []node.User{{Name: "nobody", SSHAuthorizedKeys: []string{adaKey}}}},
 			want:   "has no home",
@@ -122,6 +138,10 @@ func TestRunRefuses(t *testing.T) {
 		"unit that is not there": {
 			config: node.Config{Units: node.Units{Enable: []string{"x.service"}}},
 			want:   "enable x.service: no such unit",
+		},
+		"unit to disable that is not there": {
+			config: node.Config{Units: node.Units{Disable: []string{"x.service"}}},
+			want:   "disable x.service: no such unit",
 		},
 		"unit that can't be enabled": {
 			config: node.Config{Units: node.Units{Enable: []string{"static.service"}}},

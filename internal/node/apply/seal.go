@@ -255,7 +255,7 @@ func (r *run) verifyUsers() error {
 			continue
 		}
 		named := slices.ContainsFunc(r.config.Users, func(u node.User) bool { return u.Name == row[0] })
-		if uid >= minUserID && uid <= maxUserID && !named {
+		if uid >= node.MinID && uid <= node.MaxID && !named {
 			errs = append(errs, fmt.Errorf("the account %s (uid %d) is a person's and nobody asked for it; name it in users or leave out the package that makes it", row[0], uid))
 		}
 	}

@@ -15,11 +15,16 @@ const adminUnits = "/etc/systemd/system"
 // unitDirs hold unit files, the stronger ones first.
 var unitDirs = []string{adminUnits, "/usr/lib/systemd/system", "/lib/systemd/system"}
 
-// writeUnits masks and enables the configured units.
+// writeUnits masks, disables and enables the configured units.
 func (r *run) writeUnits() error {
 	for _, name := range r.config.Units.Mask {
 		if err := r.maskUnit(name); err != nil {
 			return fmt.Errorf("mask %s: %w", name, err)
+		}
+	}
+	for _, name := range r.config.Units.Disable {
+		if err := r.disableUnit(name); err != nil {
+			return fmt.Errorf("disable %s: %w", name, err)
 		}
 	}
 	done := map[string]bool{}
@@ -41,6 +46,38 @@ func (r *run) maskUnit(name string) error {
 		return err
 	}
 	return r.tree.link(p, "/dev/null")
+}
+
+// disableUnit takes away all links to the unit that systemctl enable, or a
+// package, has made: in the directories of what wants it, and its other names.
+func (r *run) disableUnit(name string) error {
+	file, text, err := r.findUnit(name)
+	if err != nil {
+		return err
+	}
+	install, err := installSection(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	links := []string{"*.wants/" + name, "*.requires/" + name}
+	for _, link := range append(links, install["Alias"]...) {
+		// A unit's name may hold backslashes, which stand for themselves.
+		found, err := r.tree.glob(path.Join(adminUnits, strings.ReplaceAll(link, `\`, `\\`)))
+		if err != nil {
+			return err
+		}
+		for _, at := range found {
+			if to, err := r.linkTarget(at); err != nil {
+				return err
+			} else if path.Base(to) != path.Base(file) {
+				continue // a unit of its own, or another one's name
+			}
+			if err := r.tree.remove(at); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // enableUnit makes the links of the unit's [Install] section, and of the units
