@@ -1,4 +1,4 @@
-// Package examples holds NodeImages that build. What the documentation of
+// Package examples holds NodeImages that build, and PublishTargets. What the documentation of
 // fields quotes is embedded.
 package examples
 
@@ -8,3 +8,8 @@ import _ "embed"
 //
 //go:embed full.yaml
 var Full []byte
+
+// Publish is the PublishTarget with every field, publish/full.yaml.
+//
+//go:embed publish/full.yaml
+var Publish []byte

@@ -13,7 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// decoder fills a NodeImage from a YAML tree. Unlike yaml.Node.Decode it never
+// decoder fills an object from a YAML tree. Unlike yaml.Node.Decode it never
 // guesses a type, goes on after an error, and remembers places. Its work is
 // bounded by the size of the tree because it follows no alias.
 type decoder struct {
@@ -35,16 +35,10 @@ func newDecoder(doc *Document) *decoder {
 	}
 }
 
-// nodeImage decodes the document. What could not be decoded is in d.errs and
-// has its zero value, or the text as it is written, in the result.
-func (d *decoder) nodeImage() *NodeImage {
-	img := &NodeImage{}
-	d.value("", d.doc.root, reflect.ValueOf(img).Elem(), false)
-	return img
-}
-
-// value decodes a node into v. acceptInt lets a string be written as a number
-// where that can't be misread. A null leaves v as it is.
+// value decodes a node into v. What could not be decoded is in d.errs and has
+// its zero value, or the text as it is written, in the result. acceptInt lets a
+// string be written as a number where that can't be misread. A null leaves v as
+// it is.
 func (d *decoder) value(path string, n *yaml.Node, v reflect.Value, acceptInt bool) {
 	d.values[path] = n
 	if isNull(n) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,9 +15,10 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Document is a NodeImage as it was written: the YAML tree of the file with the
-// --set flags applied, where every value remembers where it came from.
+// Document is a file as it was written: its YAML tree with the --set flags
+// applied, where every value remembers where it came from.
 type Document struct {
+	kind kind
 	file string
 	root *yaml.Node
 	// flags are the flags' paths; origin says which flag (from 1) made a node.
@@ -25,6 +27,17 @@ type Document struct {
 	// problems are the flags that could not be applied.
 	problems ErrorList
 }
+
+// kind is one kind of file: its name, and the type that it is decoded into.
+type kind struct {
+	name   string
+	object reflect.Type
+}
+
+var (
+	nodeImageKind     = kind{Kind, reflect.TypeFor[NodeImage]()}
+	publishTargetKind = kind{PublishKind, reflect.TypeFor[PublishTarget]()}
+)
 
 // Load reads a NodeImage. name is the file's name, for messages alone; each of
 // set is a PATH=VALUE of a --set flag, applied in order:
@@ -39,7 +52,42 @@ type Document struct {
 // YAML mapping. Everything else that may be wrong, in the file and in the flags,
 // is said by Document.Validate in one list.
 func Load(name string, data []byte, set []string) (*Document, error) {
-	root, bad := parse(data)
+	return load(nodeImageKind, name, data, set)
+}
+
+// ReadPublishTarget reads a PublishTarget and returns it with its defaults, if
+// it keeps every rule. The arguments are those of Load and Document.Validate,
+// and so are the errors.
+func ReadPublishTarget(name string, data []byte, set []string, buildContext fs.FS) (*PublishTarget, error) {
+	doc, err := load(publishTargetKind, name, data, set)
+	if err != nil {
+		return nil, err
+	}
+	target := &PublishTarget{}
+	err = doc.decode(target, func() ErrorList {
+		target.Default()
+		return target.check(buildContext)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return target, nil
+}
+
+// KindOf returns what a file says that it describes, "" if it does not say or
+// is no YAML: whoever reads files of several kinds asks it first.
+func KindOf(data []byte) string {
+	var header struct {
+		Kind string `yaml:"kind"`
+	}
+	if root, bad := parse(data, Kind); bad != nil || root.Decode(&header) != nil {
+		return ""
+	}
+	return header.Kind
+}
+
+func load(k kind, name string, data []byte, set []string) (*Document, error) {
+	root, bad := parse(data, k.name)
 	if bad != nil {
 		bad.File = name
 		return nil, ErrorList{bad}.asFault()
@@ -47,10 +95,10 @@ func Load(name string, data []byte, set []string) (*Document, error) {
 	if root.Kind != yaml.MappingNode {
 		return nil, ErrorList{{
 			File: name, Line: root.Line, Column: root.Column, Found: describe(root),
-			Problem: "is not a mapping", Allowed: []string{"one " + Kind},
+			Problem: "is not a mapping", Allowed: []string{"one " + k.name},
 		}}.asFault()
 	}
-	doc := &Document{file: name, root: root, origin: map[*yaml.Node]int{}}
+	doc := &Document{kind: k, file: name, root: root, origin: map[*yaml.Node]int{}}
 	for _, flag := range set {
 		if bad := doc.override(flag); bad != nil {
 			doc.problems = append(doc.problems, bad)
@@ -64,35 +112,49 @@ func Load(name string, data []byte, set []string) (*Document, error) {
 // wrong, with places: an error of kind fault.BadSpec that wraps an ErrorList.
 // buildContext is where files[].source is looked up; nil leaves that out.
 func (doc *Document) Validate(known Known, buildContext fs.FS) (*NodeImage, error) {
-	dec := newDecoder(doc)
-	img := dec.nodeImage()
-	img.Default()
-	rules := img.check(known, buildContext)
-	errs := slices.Concat(doc.problems, dec.errs)
-	if foreignKind(img) {
-		errs = nil // Of another kind of file only that much is worth saying.
-	}
-	for _, e := range rules {
-		header := e.Field == "apiVersion" || e.Field == "kind"
-		if dec.muted(e.Field) || foreignKind(img) && !header {
-			continue
-		}
-		dec.locate(e)
-		errs = append(errs, e)
-	}
-	if err := errs.asFault(); err != nil {
+	img := &NodeImage{}
+	err := doc.decode(img, func() ErrorList {
+		img.Default()
+		return img.check(known, buildContext)
+	})
+	if err != nil {
 		return nil, err
 	}
 	return img, nil
 }
 
-// foreignKind says whether the file means to be something other than a NodeImage.
-func foreignKind(img *NodeImage) bool {
-	return img.Kind != "" && img.Kind != Kind && nearest(img.Kind, []string{Kind}) == ""
+// decode fills in object, of the document's kind, and returns everything that
+// is wrong with the file: what can't be decoded, and what check says of the
+// rest, with places.
+func (doc *Document) decode(object any, check func() ErrorList) error {
+	dec := newDecoder(doc)
+	dec.value("", doc.root, reflect.ValueOf(object).Elem(), false)
+	foreign := doc.foreign()
+	errs := slices.Concat(doc.problems, dec.errs)
+	if foreign {
+		errs = nil // Of another kind of file only that much is worth saying.
+	}
+	for _, e := range check() {
+		header := e.Field == "apiVersion" || e.Field == "kind"
+		if dec.muted(e.Field) || foreign && !header {
+			continue
+		}
+		dec.locate(e)
+		errs = append(errs, e)
+	}
+	return errs.asFault()
 }
 
-// parse reads data as exactly one YAML document and returns its top node.
-func parse(data []byte) (*yaml.Node, *FieldError) {
+// foreign says whether the file means to be of another kind than it was read as.
+func (doc *Document) foreign() bool {
+	value := valueOf(doc.root, "kind")
+	return value != nil && value.Kind == yaml.ScalarNode && !isNull(value) && value.Value != "" &&
+		value.Value != doc.kind.name && nearest(value.Value, []string{doc.kind.name}) == ""
+}
+
+// parse reads data as exactly one YAML document, of a kind, and returns its top
+// node.
+func parse(data []byte, kind string) (*yaml.Node, *FieldError) {
 	var root *yaml.Node
 	for decoder := yaml.NewDecoder(bytes.NewReader(data)); ; {
 		var doc yaml.Node
@@ -109,13 +171,13 @@ func parse(data []byte) (*yaml.Node, *FieldError) {
 		if root != nil {
 			return nil, &FieldError{
 				Line: doc.Content[0].Line, Column: doc.Content[0].Column,
-				Problem: "a second document begins here", Allowed: []string{"one " + Kind + " in a file"},
+				Problem: "a second document begins here", Allowed: []string{"one " + kind + " in a file"},
 			}
 		}
 		root = doc.Content[0]
 	}
 	if root == nil {
-		return nil, &FieldError{Problem: "the file is empty", Allowed: []string{"one " + Kind}}
+		return nil, &FieldError{Problem: "the file is empty", Allowed: []string{"one " + kind}}
 	}
 	return root, nil
 }

@@ -128,6 +128,8 @@ type Spec struct {
 	Disk Disk `json:"disk,omitzero"`
 	// VSphere is the virtual machine that the OVA for vsphere describes.
 	VSphere VSphere `json:"vsphere,omitzero"`
+	// Publish is where build --publish puts the image.
+	Publish PublishSpec `json:"publish,omitzero"`
 	// AllowUnverified names inputs that may enter the image although nothing
 	// vouches for them: Go module paths, and URLs of repositories that nobody
 	// signs. The lock pins what they were.
@@ -247,6 +249,7 @@ func (img *NodeImage) Default() {
 	setDefault(&spec.TimeZone, defaultTimeZone)
 	spec.VSphere.setDefaults(spec.Disk.Firmware)
 	spec.defaultSources()
+	spec.Publish.setDefaults()
 	// The caller may share the lists with another NodeImage.
 	spec.Files = slices.Clone(spec.Files)
 	for i := range spec.Files {

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/examples"
 )
 
 // known stands for what the program supports.
@@ -174,6 +175,11 @@ func TestFullExampleSetsEveryField(t *testing.T) {
 		t.Fatal(err)
 	}
 	unset := map[string]bool{}
+	target, err := v1alpha1.ReadPublishTarget("full.yaml", examples.Publish, nil, os.DirFS("../../examples/publish"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	img.Spec.Publish = target.Spec // written once, for both kinds
 	collectUnset("", reflect.ValueOf(*img), unset)
 	for path, missing := range unset {
 		if missing {

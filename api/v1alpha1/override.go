@@ -31,13 +31,13 @@ func (doc *Document) override(flag string) *FieldError {
 	if bad != nil {
 		return fail(bad)
 	}
-	value, bad := flagValue(text)
+	value, bad := flagValue(text, doc.kind.name)
 	if bad != nil {
 		bad.Line, bad.Column = 0, 0 // of the value, of which there is one line
 		return fail(bad)
 	}
 	// The whole path is checked before anything is changed.
-	types := []reflect.Type{reflect.TypeFor[NodeImage]()}
+	types := []reflect.Type{doc.kind.object}
 	for _, s := range steps {
 		t, bad := childType(types[len(types)-1], s)
 		if bad != nil {
@@ -159,9 +159,9 @@ func (doc *Document) mark(n *yaml.Node) *yaml.Node {
 // flagValue reads a flag's value: a list, a mapping or a string in quotes in
 // YAML's flow style, otherwise a scalar of these very characters, so that keys
 // ("ssh-ed25519 AAAA... me: laptop") and paths need no quoting.
-func flagValue(text string) (*yaml.Node, *FieldError) {
+func flagValue(text, kind string) (*yaml.Node, *FieldError) {
 	if text != "" && strings.ContainsRune(`[{"'`, rune(text[0])) {
-		return parse([]byte(text))
+		return parse([]byte(text), kind)
 	}
 	return &yaml.Node{Kind: yaml.ScalarNode, Value: text}, nil
 }

@@ -20,7 +20,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
-// Field documents a field of a NodeImage and those below it.
+// Field documents a field of a kind of file and those below it.
 type Field struct {
 	// Path is the field's place in a file: spec.files[].mode, "" for the whole.
 	Path string
@@ -45,15 +45,18 @@ type Field struct {
 	// Fields are those of an object, or of each object of a list.
 	Fields []*Field
 
-	goType    reflect.Type
-	acceptInt bool
-	syntax    *syntax
-	example   *yaml.Node
+	kind       string   // of the file, for the whole
+	exactlyOne []string // fields of which an object has exactly one
+	keys       *syntax  // of the keys of a map
+	goType     reflect.Type
+	acceptInt  bool
+	syntax     *syntax
+	example    *yaml.Node
 }
 
 // sources are the files whose comments describe the fields.
 //
-//go:embed nodeimage.go sources.go containerimages.go directories.go scripts.go runtime.go kubelet.go proxy.go disk.go vsphere.go
+//go:embed nodeimage.go sources.go containerimages.go directories.go scripts.go runtime.go kubelet.go proxy.go disk.go vsphere.go publish.go publish_vsphere.go publish_aws.go publish_azure.go
 var sources embed.FS
 
 // forms are the forms of strings that Validate checks, by path.
@@ -148,6 +151,14 @@ var forms = map[string]syntax{
 // keyForms are the forms of the keys of maps, by path.
 var keyForms = map[string]syntax{"spec.sysctls": sysctlKeySyntax, "spec.vsphere.properties": propertyKeySyntax}
 
+// exactlyOne lists the fields of which an object has exactly one, by path.
+var exactlyOne = map[string][]string{
+	"spec.files[]":          {"content", "source"},
+	"spec.scripts[]":        {"content", "source"},
+	"spec.caCertificates[]": {"content", "source"},
+	"spec.containerRuntime.registryMirrors[].mirrors[].ca": {"content", "source"},
+}
+
 // sizeForm is the form of a size of least bytes at least, or content.
 func sizeForm(least Size) syntax {
 	return syntax{
@@ -159,25 +170,63 @@ func sizeForm(least Size) syntax {
 // headroomForm is the form of a headroom.
 var headroomForm = syntax{"a size", "a size such as 512Mi or 2Gi", sizeSyntax, 0}
 
-// Reference returns the documentation of every field: the text is that of the
-// comments in this package, the defaults are what Default does, the examples
-// are taken from a NodeImage that sets every field.
-func Reference(known Known, example []byte) (*Field, error) {
-	texts, err := comments()
-	if err != nil {
-		return nil, err
-	}
-	root, bad := parse(example)
+// Reference returns the documentation of every field of a NodeImage: the text
+// is that of the comments in this package, the defaults are what Default does,
+// the examples are taken from a NodeImage and a PublishTarget that together set
+// every field.
+func Reference(known Known, example, publish []byte) (*Field, error) {
+	r := reference{rules: rules{forms: maps.Clone(forms), keys: maps.Clone(keyForms), allowed: known.values(), exactlyOne: maps.Clone(exactlyOne)}}
+	r.forms["spec.kubernetes.version"] = known.syntax()
+	r.add("spec.publish.", publishRules())
+	root, bad := parse(example, Kind)
 	if bad != nil {
 		return nil, bad
 	}
-	r := reference{texts: texts, allowed: known.values(), forms: maps.Clone(forms)}
-	r.forms["spec.kubernetes.version"] = known.syntax()
-	defaulted := &NodeImage{}
-	oneItemEach(reflect.ValueOf(defaulted).Elem())
-	defaulted.Default()
-	image := &Field{Type: "object", Text: texts["NodeImage"], goType: reflect.TypeFor[NodeImage](), example: root}
-	return image, r.fields(image, reflect.ValueOf(defaulted).Elem(), []*yaml.Node{root})
+	target, bad := parse(publish, PublishKind)
+	if bad != nil {
+		return nil, bad
+	}
+	name := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "publish"}
+	if spec := valueOf(root, "spec"); spec != nil {
+		spec.Content = append(spec.Content, name, valueOf(target, "spec"))
+	}
+	return r.of(nodeImageKind, root)
+}
+
+// valueOf returns the value of a key of a mapping, nil for none.
+func valueOf(mapping *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value == key {
+			return mapping.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// PublishReference is Reference for a PublishTarget.
+func PublishReference(example []byte) (*Field, error) {
+	r := reference{rules: rules{
+		forms:   map[string]syntax{"metadata.name": nameSyntax},
+		allowed: map[string][]string{"apiVersion": {APIVersion}, "kind": {PublishKind}},
+	}}
+	r.add("spec.", publishRules())
+	root, bad := parse(example, PublishKind)
+	if bad != nil {
+		return nil, bad
+	}
+	return r.of(publishTargetKind, root)
+}
+
+// of returns the documentation of a kind of file.
+func (r reference) of(k kind, example *yaml.Node) (_ *Field, err error) {
+	if r.texts, err = comments(); err != nil {
+		return nil, err
+	}
+	defaulted := reflect.New(k.object)
+	oneItemEach(defaulted.Elem())
+	defaulted.Interface().(interface{ Default() }).Default()
+	whole := &Field{Type: "object", Text: r.texts[k.name], kind: k.name, goType: k.object, example: example}
+	return whole, r.fields(whole, defaulted.Elem(), []*yaml.Node{example})
 }
 
 // values are the closed lists of values, by path.
@@ -270,9 +319,8 @@ func oneItemEach(v reflect.Value) {
 
 // reference is one run of Reference.
 type reference struct {
-	texts   map[string]string
-	allowed map[string][]string
-	forms   map[string]syntax
+	texts map[string]string
+	rules
 }
 
 // fields fills in the fields of an object of the type of v, which has the
@@ -318,7 +366,7 @@ func (r reference) typed(f *Field, v reflect.Value, examples []*yaml.Node) error
 			f.Default = v.String()
 		}
 	case t.Kind() == reflect.Struct:
-		f.Type = "object"
+		f.Type, f.exactlyOne = "object", r.exactlyOne[f.Path]
 		return r.fields(f, v, examples)
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.String:
 		f.Type = "list of strings"
@@ -326,6 +374,7 @@ func (r reference) typed(f *Field, v reflect.Value, examples []*yaml.Node) error
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
 		f.Type = "list of objects"
 		f.Path += "[]"
+		f.exactlyOne = r.exactlyOne[f.Path]
 		var items []*yaml.Node
 		for _, list := range examples {
 			items = append(items, list.Content...)
@@ -335,6 +384,9 @@ func (r reference) typed(f *Field, v reflect.Value, examples []*yaml.Node) error
 		f.Type = "mapping"
 	case t.Kind() == reflect.Map && t.Elem().Kind() == reflect.String:
 		f.Type = "map of strings"
+		if form, ok := r.keys[f.Path]; ok {
+			f.keys = &form
+		}
 	default:
 		return fmt.Errorf("%s: no description of the type %s", f.Path, t)
 	}
@@ -428,6 +480,9 @@ func (f *Field) unknown(name string) error {
 	}
 	return fault.New(fault.Usage, "nodesmith explain lists the fields at the top", "%w", bad)
 }
+
+// Kind is the kind of file that f documents the whole of.
+func (f *Field) Kind() string { return f.kind }
 
 // All yields f and every field below it, in the order of the file.
 func (f *Field) All() iter.Seq[*Field] {

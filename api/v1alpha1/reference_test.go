@@ -18,7 +18,7 @@ import (
 
 func reference(t *testing.T) *v1alpha1.Field {
 	t.Helper()
-	image, err := v1alpha1.Reference(known, examples.Full)
+	image, err := v1alpha1.Reference(known, examples.Full, examples.Publish)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,9 @@ func TestReferenceHasTheDefaultsThatDefaultSets(t *testing.T) {
 		"spec.source.os.type": "packages", "spec.source.kubernetes.type": "goModules", "spec.repositories[].buildOnly": "false",
 		"spec.containerRuntime.registryMirrors[].exclusive": "false", "spec.containerRuntime.registryMirrors[].mirrors[].overridePath": "false",
 		"spec.containerRuntime.registryMirrors[].mirrors[].skipVerify": "false",
-		"spec.proxy.inImage":    "false",
+		"spec.proxy.inImage":                  "false",
+		"spec.publish.vsphere[].provisioning": "thin", "spec.publish.vsphere[].as": "template", "spec.publish.vsphere[].clones": "linked",
+		"spec.publish.vsphere[].name": "{{.OSDistro}}-{{.OSRelease}}-kube-{{.KubernetesVersion}}", "spec.publish.vsphere[].replace": "false",
 		"spec.files[].template": "false", "spec.directories[].mode": "0755", "spec.directories[].owner": "root:root",
 	}
 	for f := range reference(t).All() {
@@ -98,7 +100,12 @@ func TestFindTakesPathsAsMessagesHaveThem(t *testing.T) {
 // compiled is the schema as another program understands it.
 func compiled(t *testing.T) *jsonschema.Schema {
 	t.Helper()
-	data, err := reference(t).Schema()
+	return compiledSchema(t, reference(t))
+}
+
+func compiledSchema(t *testing.T, of *v1alpha1.Field) *jsonschema.Schema {
+	t.Helper()
+	data, err := of.Schema()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,10 +115,10 @@ func compiled(t *testing.T) *jsonschema.Schema {
 	}
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft7) // the schema has to say which one it is
-	if err := c.AddResource("nodeimage.json", document); err != nil {
+	if err := c.AddResource("kind.json", document); err != nil {
 		t.Fatal(err)
 	}
-	s, err := c.Compile("nodeimage.json") // checks it against the draft's own schema
+	s, err := c.Compile("kind.json") // checks it against the draft's own schema
 	if err != nil {
 		t.Fatal(err)
 	}

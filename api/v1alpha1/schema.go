@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// schema is the part of JSON Schema, draft 2020-12, that NodeImages need
+// schema is the part of JSON Schema, draft 2020-12, that this package needs
 // (https://json-schema.org/draft/2020-12/json-schema-validation).
 type schema struct {
 	Schema               string     `json:"$schema,omitempty"`
@@ -62,24 +62,16 @@ func (p properties) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// exactlyOne lists the fields of which an object has exactly one, by path.
-var exactlyOne = map[string][]string{
-	"spec.files[]":          {"content", "source"},
-	"spec.scripts[]":        {"content", "source"},
-	"spec.caCertificates[]": {"content", "source"},
-	"spec.containerRuntime.registryMirrors[].mirrors[].ca": {"content", "source"},
-}
-
-// Schema returns the JSON Schema (draft 2020-12) of a NodeImage, for editors
+// Schema returns the JSON Schema (draft 2020-12) of a kind of file, for editors
 // and for checks without nodesmith. f is what Reference returned. It takes every
-// NodeImage that Validate takes, as far as no field is written without a value;
+// file that Validate takes, as far as no field is written without a value;
 // rules that need more than one field, or the build context, are left to Validate.
 func (f *Field) Schema() ([]byte, error) {
 	s, err := f.schema()
 	if err != nil {
 		return nil, err
 	}
-	s.Schema, s.Title = "https://json-schema.org/draft/2020-12/schema", Kind
+	s.Schema, s.Title = "https://json-schema.org/draft/2020-12/schema", f.kind
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false) // for people
@@ -123,8 +115,10 @@ func (f *Field) schema() (*schema, error) {
 		}
 	case "map of strings":
 		s.Type, s.AdditionalProperties = "object", f.scalar(&schema{})
-		form := keyForms[f.Path]
-		s.PropertyNames = &schema{Pattern: portable(form), MaxLength: form.maxLength}
+		s.PropertyNames = &schema{}
+		if f.keys != nil {
+			s.PropertyNames = &schema{Pattern: portable(*f.keys), MaxLength: f.keys.maxLength}
+		}
 	case "mapping":
 		s.Type = "object"
 	case "boolean":
@@ -149,7 +143,7 @@ func (f *Field) object(s *schema) error {
 			s.Required = append(s.Required, below.Name)
 		}
 	}
-	for _, name := range exactlyOne[f.Path] {
+	for _, name := range f.exactlyOne {
 		s.OneOf = append(s.OneOf, schema{Required: []string{name}})
 	}
 	return nil

@@ -53,8 +53,12 @@ func (f File) Render(values Values, buildContext fs.FS) (string, error) {
 }
 
 // render returns the text of a template.
-func render(text string, values Values) (string, error) {
-	parsed, bad := parseTemplate(text)
+func render(text string, values Values) (string, error) { return renderValues(text, values) }
+
+// renderValues returns the text of a template that names fields of values, a
+// struct of strings.
+func renderValues(text string, values any) (string, error) {
+	parsed, bad := parseTemplate(text, fieldsOf(values))
 	if bad != nil {
 		return "", bad
 	}
@@ -122,24 +126,24 @@ func (c *checker) template(at string, file File, spec *Spec, buildContext fs.FS)
 	}
 }
 
-// parseTemplate reads a template and holds every name in it against Values, so
-// that one in a branch that is not taken is found as well.
-func parseTemplate(text string) (*template.Template, *FieldError) {
+// parseTemplate reads a template and holds every name in it against those that
+// it may name, so that one in a branch that is not taken is found as well.
+func parseTemplate(text string, allowed []string) (*template.Template, *FieldError) {
 	parsed, err := template.New("text").Option("missingkey=error").Parse(text)
 	if err != nil {
 		return nil, templateError(err)
 	}
 	for _, t := range parsed.Templates() {
-		if bad := unknownValue(t.Tree, t.Root); bad != nil {
+		if bad := unknownValue(t.Tree, t.Root, allowed); bad != nil {
 			return nil, bad
 		}
 	}
 	return parsed, nil
 }
 
-// unknownValue finds the first name below a node of a template that is not one
-// of Values, which are strings and have no fields themselves.
-func unknownValue(tree *grammar.Tree, node grammar.Node) *FieldError {
+// unknownValue finds the first name below a node of a template that is not
+// allowed. What they name are strings and have no fields themselves.
+func unknownValue(tree *grammar.Tree, node grammar.Node, allowed []string) *FieldError {
 	var names []string
 	switch n := node.(type) {
 	case *grammar.FieldNode:
@@ -149,25 +153,25 @@ func unknownValue(tree *grammar.Tree, node grammar.Node) *FieldError {
 	case *grammar.ChainNode:
 		names = n.Field
 	}
-	if len(names) > 1 || len(names) == 1 && !slices.Contains(valueNames(), names[0]) {
+	if len(names) > 1 || len(names) == 1 && !slices.Contains(allowed, names[0]) {
 		at, _ := tree.ErrorContext(node)
-		bad := &FieldError{Found: "{{." + strings.Join(names, ".") + "}}", Problem: "is not a value of templates", Allowed: valueNames()}
+		bad := &FieldError{Found: "{{." + strings.Join(names, ".") + "}}", Problem: "is not a value of templates", Allowed: allowed}
 		bad.Suggestion = nearest(names[0], bad.Allowed)
 		bad.lineOfText = lineOf(at + ":")
 		return bad
 	}
 	for _, below := range children(node) {
-		if bad := unknownValue(tree, below); bad != nil {
+		if bad := unknownValue(tree, below, allowed); bad != nil {
 			return bad
 		}
 	}
 	return nil
 }
 
-// valueNames are the names of Values.
-func valueNames() []string {
+// fieldsOf are the names of a struct's fields.
+func fieldsOf(values any) []string {
 	var names []string
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[Values]()) {
+	for _, field := range reflect.VisibleFields(reflect.TypeOf(values)) {
 		names = append(names, field.Name)
 	}
 	return names

@@ -82,6 +82,7 @@ func (img *NodeImage) check(known Known, buildContext fs.FS) ErrorList {
 	c.users(spec.Users, spec.Groups)
 	c.disk(spec.Disk)
 	c.vsphere(spec.VSphere, img)
+	c.publish("spec.publish", spec.Publish, buildContext)
 	for at, input := range c.unique("spec.allowUnverified", spec.AllowUnverified) {
 		c.matches(at, input, inputSyntax)
 	}

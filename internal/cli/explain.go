@@ -14,14 +14,16 @@ import (
 )
 
 //go:generate sh -c "go run ../../cmd/nodesmith explain --markdown > ../../docs/spec.md"
+//go:generate sh -c "go run ../../cmd/nodesmith explain --kind PublishTarget --markdown > ../../docs/publishtarget.md"
 
 func explainCommand(s streams) *cobra.Command {
 	var markdown bool
+	var kind kindFlag
 	c := &cobra.Command{
-		Use: "explain [FIELD]", Short: "Say what the fields of a NodeImage mean",
-		Long: `Say what a field of a NodeImage means, what may stand there, its default and an
+		Use: "explain [FIELD]", Short: "Say what the fields of a NodeImage or PublishTarget mean",
+		Long: `Say what a field of a file means, what may stand there, its default and an
 example; without an argument, for the fields at the top.`,
-		Example: "  nodesmith explain spec.disk\n  nodesmith explain spec.files.mode",
+		Example: "  nodesmith explain spec.disk\n  nodesmith explain spec.files.mode\n  nodesmith explain --kind PublishTarget spec.vsphere",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return fault.New(fault.Usage, fmt.Sprintf("%s --help shows how it is called", c.CommandPath()), "give one field, not %d", len(args))
@@ -29,11 +31,11 @@ example; without an argument, for the fields at the top.`,
 			return nil
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			image, err := reference()
+			whole, err := kind.reference()
 			if err != nil {
 				return err
 			}
-			field, err := image.Find(strings.Join(args, ""))
+			field, err := whole.Find(strings.Join(args, ""))
 			if err != nil {
 				return err
 			}
@@ -43,6 +45,7 @@ example; without an argument, for the fields at the top.`,
 			return explain(s.out, field)
 		},
 	}
+	kind.register(c)
 	c.Flags().BoolVar(&markdown, "markdown", false, "print the field and all below it as a Markdown page")
 	return c
 }
@@ -51,7 +54,7 @@ example; without an argument, for the fields at the top.`,
 func explain(w io.Writer, f *v1alpha1.Field) error {
 	var b strings.Builder
 	if f.Path == "" {
-		fmt.Fprintf(&b, "%s\n\n", v1alpha1.Kind)
+		fmt.Fprintf(&b, "%s\n\n", f.Kind())
 	} else {
 		fmt.Fprintf(&b, "%s (%s)\n\n", f.Path, traits(f))
 	}
@@ -118,7 +121,7 @@ func paragraph(b *strings.Builder, indent, text string) {
 var page string
 
 func writeMarkdown(w io.Writer, f *v1alpha1.Field) error {
-	t, err := template.New("spec.md").Funcs(template.FuncMap{"traits": traits, "join": strings.Join}).Parse(page)
+	t, err := template.New("spec.md").Funcs(template.FuncMap{"traits": traits, "hasPrefix": strings.HasPrefix}).Parse(page)
 	if err != nil {
 		return err
 	}

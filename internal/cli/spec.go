@@ -41,43 +41,75 @@ func (s *spec) Close() error { return s.root.Close() }
 func (s *spec) context() fs.FS { return s.root.FS() }
 
 // read reads and validates the NodeImage.
-func (f *specFlags) read(stdin io.Reader) (_ *spec, err error) {
-	if f.file == "" {
-		return nil, fault.New(fault.Usage, "name the NodeImage file with -f FILE", "no NodeImage was given")
-	}
-	var data []byte
-	dir, name := filepath.Dir(f.file), f.file
-	if f.file == "-" {
-		dir, name = ".", "standard input"
-		data, err = io.ReadAll(stdin)
-	} else {
-		data, err = os.ReadFile(f.file)
-	}
-	if err != nil {
-		return nil, fault.New(fault.BadSpec, "", "reading the NodeImage: %w", err)
-	}
-	document, err := v1alpha1.Load(name, data, f.set)
+func (f *specFlags) read(stdin io.Reader) (*spec, error) {
+	file, err := f.open(v1alpha1.Kind, stdin)
 	if err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(dir)
+	return file.nodeImage(f.set)
+}
+
+// specFile is the text of a file and the build context that it stands in.
+type specFile struct {
+	name, dir string
+	data      []byte
+	root      *os.Root
+}
+
+// open reads the file, which should be of a kind.
+func (f *specFlags) open(kind string, stdin io.Reader) (_ *specFile, err error) {
+	if f.file == "" {
+		return nil, fault.New(fault.Usage, "name the "+kind+" file with -f FILE", "no %s was given", kind)
+	}
+	file := &specFile{name: f.file, dir: filepath.Dir(f.file)}
+	if f.file == "-" {
+		file.name, file.dir = "standard input", "."
+		file.data, err = io.ReadAll(stdin)
+	} else {
+		file.data, err = os.ReadFile(f.file)
+	}
 	if err != nil {
+		return nil, fault.New(fault.BadSpec, "", "reading the %s: %w", kind, err)
+	}
+	if file.root, err = os.OpenRoot(file.dir); err != nil {
 		return nil, fmt.Errorf("build context: %w", err)
 	}
-	image, err := document.Validate(pipeline.Known(), root.FS())
+	return file, nil
+}
+
+// nodeImage validates the file as a NodeImage, and takes its context along.
+func (f *specFile) nodeImage(set []string) (*spec, error) {
+	document, err := v1alpha1.Load(f.name, f.data, set)
 	if err != nil {
-		return nil, errors.Join(err, root.Close())
+		return nil, errors.Join(err, f.root.Close())
 	}
-	return &spec{image: image, dir: dir, root: root}, nil
+	image, err := document.Validate(pipeline.Known(), f.root.FS())
+	if err != nil {
+		return nil, errors.Join(err, f.root.Close())
+	}
+	return &spec{image: image, dir: f.dir, root: f.root}, nil
 }
 
 func validateCommand(s streams) *cobra.Command {
 	var flags specFlags
 	c := &cobra.Command{
-		Use: "validate -f FILE", Short: "Check a NodeImage file", Args: noArguments,
-		Long: "Check a NodeImage file and print everything that is wrong with it, with line and column.",
-		RunE: func(c *cobra.Command, _ []string) error {
-			spec, err := flags.read(c.InOrStdin())
+		Use: "validate -f FILE", Short: "Check a NodeImage or PublishTarget file", Args: noArguments,
+		Long: `Check a NodeImage or PublishTarget file and print everything that is wrong with
+it, with line and column.`,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			file, err := flags.open(v1alpha1.Kind, c.InOrStdin())
+			if err != nil {
+				return err
+			}
+			if v1alpha1.KindOf(file.data) == v1alpha1.PublishKind {
+				defer closing(&err, file.root)
+				if _, err := v1alpha1.ReadPublishTarget(file.name, file.data, flags.set, file.root.FS()); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(s.out, "%s is a valid PublishTarget\n", flags.file)
+				return err
+			}
+			spec, err := file.nodeImage(flags.set)
 			if err != nil {
 				return err
 			}
