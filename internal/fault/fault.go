@@ -28,6 +28,7 @@ const (
 	Guest                    // a virtual machine booted from the image failed
 	Contract                 // an image breaks the contract
 	Remote                   // an infrastructure's API refused, or did not come back
+	Different                // two images that were to be equal are not
 	Interrupted              // Ctrl-C or SIGTERM
 )
 
@@ -47,6 +48,7 @@ var kinds = map[Kind]struct {
 	Guest:        {"guest failed", 9},
 	Contract:     {"image breaks the contract", 10},
 	Remote:       {"infrastructure", 11},
+	Different:    {"images differ", 12},
 	Interrupted:  {"interrupted", 130},
 }
 

@@ -122,7 +122,7 @@ func (i *Image) mount(m Mount, partition int) error {
 		return err
 	}
 	p := i.Table.Partitions[partition]
-	i.Tree.mounts[at.path] = mounted{node: root, fold: v.Kind() == "vfat"}
+	i.Tree.mounts[at.path] = mounted{root, volumeOn(v, p)}
 	i.Mounted = append(i.Mounted, Mounted{m, p, v})
 	return nil
 }

@@ -47,6 +47,7 @@ func (f *fake) UUID() string                       { return f.uuid }
 func (f *fake) Label() string                      { return "" }
 func (f *fake) Target() (string, error)            { return f.content, nil }
 func (f *fake) Xattrs() (map[string]string, error) { return nil, nil }
+func (f *fake) Extents() ([]volume.Extent, error)  { return nil, nil }
 func (f *fake) Content() (io.ReaderAt, error)      { return strings.NewReader(f.content), nil }
 func (f *fake) Stat() volume.Stat                  { return volume.Stat{Mode: f.mode, Size: int64(len(f.content))} }
 func (f *fake) Entries() ([]volume.Entry, error) {
@@ -62,7 +63,7 @@ func withFstab(t testing.TB, fstab string) *Image {
 	t.Helper()
 	root := newFake("root", "etc/fstab="+fstab, "etc/file=x", "var/lib/x", "srv/a/b", "link>var", "loop>loop")
 	data := newFake("data", "srv/a/b", "lib/x", "file=y")
-	tree, err := newTree(root, false)
+	tree, err := newTree(root, Partition{})
 	if err != nil {
 		t.Fatal(err)
 	}

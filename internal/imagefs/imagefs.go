@@ -75,6 +75,10 @@ func (i *Image) Content(p Partition) string {
 	return ""
 }
 
+// Volume is the file system on a partition, by its index in the table; nil when
+// there is none that can be read.
+func (i *Image) Volume(partition int) volume.Volume { return i.volumes[partition] }
+
 // Section is a partition's bytes.
 func (i *Image) Section(p Partition) *io.SectionReader {
 	return io.NewSectionReader(i.Disk, p.Start, p.Size)
@@ -96,7 +100,7 @@ func Open(r io.ReaderAt, size int64) (*Image, error) {
 			continue
 		}
 		if v, ok := i.volumes[n].(*fat.FS); ok {
-			i.ESP, i.ESPErr = newTree(v, true)
+			i.ESP, i.ESPErr = newTree(v, p)
 		} else {
 			i.ESPErr = fmt.Errorf("partition %d is no FAT file system", p.Number)
 		}
@@ -136,7 +140,7 @@ func (i *Image) findRoot() {
 		if !ok {
 			continue
 		}
-		tree, err := newTree(v, false)
+		tree, err := newTree(v, i.Table.Partitions[n])
 		if err != nil {
 			i.RootErr = err
 			continue

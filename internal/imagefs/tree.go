@@ -35,7 +35,13 @@ type Tree struct {
 // mounted is the root of a volume.
 type mounted struct {
 	node volume.Node
-	fold bool // names differ in more than case
+	on   volumeOf
+}
+
+// volumeOf is what all files of a volume have in common.
+type volumeOf struct {
+	fold  bool  // names differ in more than case
+	start int64 // where the volume lies on the disk
 }
 
 // directory is a directory that has been read.
@@ -45,28 +51,33 @@ type directory struct {
 }
 
 // newTree makes the tree of one volume.
-func newTree(v volume.Volume, fold bool) (*Tree, error) {
+func newTree(v volume.Volume, p Partition) (*Tree, error) {
 	root, err := v.Root()
 	if err != nil {
 		return nil, err
 	}
 	return &Tree{
-		mounts:      map[string]mounted{"/": {node: root, fold: fold}},
+		mounts:      map[string]mounted{"/": {root, volumeOn(v, p)}},
 		directories: map[string]*directory{},
 	}, nil
+}
+
+// volumeOn says how a volume on a partition is read.
+func volumeOn(v volume.Volume, p Partition) volumeOf {
+	return volumeOf{fold: v.Kind() == "vfat", start: p.Start}
 }
 
 // place is a file with the path, free of links, that it was found at.
 type place struct {
 	path string
 	node volume.Node
-	fold bool
+	on   volumeOf
 }
 
 // find follows a path. The last component's links are followed if follow is set.
 func (t *Tree) find(name string, follow bool) (place, error) {
 	root := t.mounts["/"]
-	at := place{"/", root.node, root.fold}
+	at := place{"/", root.node, root.on}
 	todo := strings.Split(name, "/")
 	for links := 0; len(todo) > 0; {
 		part := todo[0]
@@ -96,7 +107,7 @@ func (t *Tree) find(name string, follow bool) (place, error) {
 			}
 			todo = append(strings.Split(target, "/"), todo...)
 			if strings.HasPrefix(target, "/") {
-				at = place{"/", root.node, root.fold}
+				at = place{"/", root.node, root.on}
 			}
 			continue
 		}
@@ -107,15 +118,23 @@ func (t *Tree) find(name string, follow bool) (place, error) {
 
 // child opens one entry of a directory, or what is mounted on it.
 func (t *Tree) child(at place, name string) (place, error) {
-	full := path.Join(at.path, name)
-	if m, ok := t.mounts[full]; ok {
-		return place{full, m.node, m.fold}, nil
+	if m, ok := t.mounts[path.Join(at.path, name)]; ok {
+		return place{path.Join(at.path, name), m.node, m.on}, nil
 	}
 	d, err := t.read(at)
 	if err != nil {
 		return at, err
 	}
-	if at.fold {
+	return t.open(at, d, name)
+}
+
+// open opens one entry of a directory that was read.
+func (t *Tree) open(at place, d *directory, name string) (place, error) {
+	full := path.Join(at.path, name)
+	if m, ok := t.mounts[full]; ok {
+		return place{full, m.node, m.on}, nil
+	}
+	if at.on.fold {
 		name = strings.ToLower(name)
 	}
 	entry, ok := d.entries[name]
@@ -126,7 +145,7 @@ func (t *Tree) child(at place, name string) (place, error) {
 	if err != nil {
 		return at, fmt.Errorf("%s: %w", full, err)
 	}
-	return place{full, node, at.fold}, nil
+	return place{full, node, at.on}, nil
 }
 
 // read reads a directory once.
@@ -134,6 +153,16 @@ func (t *Tree) read(at place) (*directory, error) {
 	if d, ok := t.directories[at.path]; ok {
 		return d, nil
 	}
+	d, err := t.readDirectory(at)
+	if err != nil {
+		return nil, err
+	}
+	t.directories[at.path] = d
+	return d, nil
+}
+
+// readDirectory reads a directory and keeps nothing of it.
+func (t *Tree) readDirectory(at place) (*directory, error) {
 	if !at.node.Stat().Mode.IsDir() {
 		return nil, fmt.Errorf("%s is no directory: %w", at.path, fs.ErrNotExist)
 	}
@@ -147,7 +176,7 @@ func (t *Tree) read(at place) (*directory, error) {
 			return nil, fmt.Errorf("%s: a file is called %q", at.path, e.Name)
 		}
 		key := e.Name
-		if at.fold {
+		if at.on.fold {
 			key = strings.ToLower(key)
 		}
 		if _, double := d.entries[key]; double {
@@ -163,7 +192,6 @@ func (t *Tree) read(at place) (*directory, error) {
 		}
 	}
 	slices.Sort(d.names)
-	t.directories[at.path] = d
 	return d, nil
 }
 

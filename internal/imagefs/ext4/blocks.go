@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"nodesmith.dev/nodesmith/internal/imagefs/volume"
 )
 
 // run is a piece of a file that lies in one piece on the volume, in blocks.
@@ -17,6 +19,47 @@ type blockMap interface {
 	// find returns a run that holds the logical block; a hole may be returned
 	// in several pieces.
 	find(logical uint64) (run, error)
+}
+
+// Extents implements volume.Node.
+func (i *inode) Extents() ([]volume.Extent, error) {
+	kind := i.mode() & 0xF000
+	fast := kind == 0xA000 && i.size() < iBlockSize && i.flags()&flagExtents == 0
+	if kind != 0x8000 && kind != 0x4000 && kind != 0xA000 || fast || i.flags()&flagInlineData != 0 {
+		return nil, nil
+	}
+	blocks, bs := i.blockMap(), uint64(i.fs.blockSize)
+	end := (uint64(i.size()) + bs - 1) / bs
+	var out []volume.Extent
+	for at := uint64(0); at < end; {
+		r, err := blocks.find(at)
+		if err != nil {
+			return nil, err
+		}
+		skip := at - r.logical
+		length := min(r.length-skip, end-at)
+		if r.physical != 0 {
+			if err := i.fs.inside(r); err != nil {
+				return nil, err
+			}
+			out = volume.Append(out, volume.Extent{
+				Logical: int64(at * bs), Physical: int64((r.physical + skip) * bs), Length: int64(length * bs),
+			})
+			if len(out) > volume.MaxExtents {
+				return nil, fmt.Errorf("ext4: inode %d is in too many pieces", i.number)
+			}
+		}
+		at += length
+	}
+	return out, nil
+}
+
+// inside refuses a run that does not lie in the file system.
+func (f *FS) inside(r run) error {
+	if r.physical >= f.blocks || r.length > f.blocks-r.physical {
+		return fmt.Errorf("ext4: blocks %d+%d lie outside the file system", r.physical, r.length)
+	}
+	return nil
 }
 
 // file reads a file's content through its block map.
@@ -44,8 +87,8 @@ func (f *file) ReadAt(p []byte, at int64) (int, error) {
 		if r.physical == 0 {
 			clear(piece)
 		} else {
-			if r.physical >= f.fs.blocks || r.length > f.fs.blocks-r.physical {
-				return done, fmt.Errorf("ext4: blocks %d+%d lie outside the file system", r.physical, r.length)
+			if err := f.fs.inside(r); err != nil {
+				return done, err
 			}
 			if _, err := f.fs.r.ReadAt(piece, int64(r.physical*bs+skip)); err != nil {
 				return done, fmt.Errorf("ext4: %w", err)
@@ -180,17 +223,16 @@ func (m *indirect) find(logical uint64) (run, error) {
 			rest -= span
 			continue
 		}
-		block := uint64(le.Uint32(m.root[(direct+level)*4:]))
-		for below := span / per; block != 0; below /= per {
+		block, covers := uint64(le.Uint32(m.root[(direct+level)*4:])), span
+		for block != 0 && covers > 1 {
 			if err := m.load(block); err != nil {
 				return run{}, err
 			}
-			block = uint64(le.Uint32(m.last[rest/below*4:]))
-			if rest %= below; below == 1 {
-				break
-			}
+			covers /= per
+			block = uint64(le.Uint32(m.last[rest/covers*4:]))
+			rest %= covers
 		}
-		return run{logical, block, 1}, nil
+		return run{logical - rest, block, covers}, nil // more than one block only in a hole
 	}
 	return run{}, fmt.Errorf("ext4: block %d is behind the end of a block map", logical)
 }

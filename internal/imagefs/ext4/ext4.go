@@ -66,7 +66,12 @@ type FS struct {
 	inodesPerGroup uint32
 	inodeSize      int64
 	descSize       int64
+	compat         uint32
 	incompat       uint32
+	readOnly       uint32 // s_feature_ro_compat
+	blocksPerGroup uint64
+	reservedGDT    uint64
+	backupGroups   [2]uint32
 	state          uint16
 	uuid           [16]byte
 	label          string
@@ -103,7 +108,12 @@ func Open(r io.ReaderAt, size int64) (*FS, error) {
 		inodesPerGroup: le.Uint32(sb[0x28:]),
 		inodeSize:      128,
 		descSize:       32,
+		compat:         le.Uint32(sb[0x5C:]),
 		incompat:       le.Uint32(sb[0x60:]),
+		readOnly:       le.Uint32(sb[0x64:]),
+		blocksPerGroup: uint64(le.Uint32(sb[0x20:])),
+		reservedGDT:    uint64(le.Uint16(sb[0xCE:])),
+		backupGroups:   [2]uint32{le.Uint32(sb[backupGroupsPlace:]), le.Uint32(sb[backupGroupsPlace+4:])},
 		state:          le.Uint16(sb[0x3A:]),
 		label:          cString(sb[0x78:0x88]),
 	}
@@ -129,9 +139,10 @@ func (f *FS) check() error {
 	if f.inodeSize < 128 || f.inodeSize > f.blockSize || f.inodeSize&(f.inodeSize-1) != 0 {
 		return fmt.Errorf("ext4: inodes of %d bytes", f.inodeSize)
 	}
-	if f.descSize < 32 || f.descSize > 1024 || f.inodesPerGroup == 0 || f.firstData > 1 {
-		return fmt.Errorf("ext4: group descriptors of %d bytes, %d inodes per group, first data block %d",
-			f.descSize, f.inodesPerGroup, f.firstData)
+	if f.descSize < 32 || f.descSize > 1024 || f.inodesPerGroup == 0 || f.firstData > 1 ||
+		f.blocksPerGroup < 8 || f.blocksPerGroup > 8*uint64(f.blockSize) {
+		return fmt.Errorf("ext4: group descriptors of %d bytes, %d blocks and %d inodes per group, first data block %d",
+			f.descSize, f.blocksPerGroup, f.inodesPerGroup, f.firstData)
 	}
 	return nil
 }
@@ -172,15 +183,24 @@ func (f *FS) readBlock(n uint64) ([]byte, error) {
 	return b, nil
 }
 
+// descriptor reads the descriptor of a group of blocks (group_descr.rst).
+func (f *FS) descriptor(group int64) ([]byte, error) {
+	desc := make([]byte, f.descSize)
+	if _, err := f.r.ReadAt(desc, (int64(f.firstData)+1)*f.blockSize+group*f.descSize); err != nil {
+		return nil, fmt.Errorf("ext4: read descriptor of group %d: %w", group, err)
+	}
+	return desc, nil
+}
+
 // inode reads an inode by its number.
 func (f *FS) inode(n uint32) (*inode, error) {
 	if n == 0 || n > f.inodes {
 		return nil, fmt.Errorf("ext4: there is no inode %d", n)
 	}
 	group, index := int64((n-1)/f.inodesPerGroup), int64((n-1)%f.inodesPerGroup)
-	desc := make([]byte, f.descSize)
-	if _, err := f.r.ReadAt(desc, (int64(f.firstData)+1)*f.blockSize+group*f.descSize); err != nil {
-		return nil, fmt.Errorf("ext4: read descriptor of group %d: %w", group, err)
+	desc, err := f.descriptor(group)
+	if err != nil {
+		return nil, err
 	}
 	table := uint64(le.Uint32(desc[0x8:])) // bg_inode_table
 	if f.descSize >= 64 {

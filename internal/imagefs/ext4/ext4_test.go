@@ -183,7 +183,114 @@ func compareFile(t *testing.T, n volume.Node, full string) {
 		if sum := sha256.Sum256(want); !bytes.Equal(h.Sum(nil), sum[:]) {
 			t.Errorf("%s has other content", full)
 		}
+		compareExtents(t, n, full, want)
 	}
+}
+
+// compareExtents reads a file's content from where its extents say that it lies.
+func compareExtents(t *testing.T, n volume.Node, full string, want []byte) {
+	t.Helper()
+	extents, err := n.Extents()
+	if err != nil {
+		t.Fatal(full, err)
+	}
+	node, ok := n.(*inode)
+	if !ok || node.flags()&flagInlineData != 0 {
+		return
+	}
+	got := make([]byte, int64(len(want))+node.fs.blockSize)
+	for _, e := range extents {
+		if _, err := node.fs.r.ReadAt(got[e.Logical:min(e.Logical+e.Length, int64(len(got)))], e.Physical); err != nil {
+			t.Fatal(full, err)
+		}
+	}
+	if !bytes.Equal(got[:len(want)], want) {
+		t.Errorf("%s has other content at its extents", full)
+	}
+}
+
+// Every block in use belongs to a region, to a file, or holds an extent tree,
+// a block map or attributes: never to two of them.
+func TestRegionsAndFilesDoNotOverlap(t *testing.T) {
+	testenv.Need(t, "mke2fs", "dumpe2fs")
+	dir := t.TempDir()
+	populate(t, dir)
+	for _, name := range []string{"ext4, as Debian makes it", "ext4 without 64bit", "ext3", "ext2 with inodes of 128"} {
+		t.Run(name, func(t *testing.T) {
+			file := makeFS(t, dir, flavours[name]...)
+			f := open(t, file)
+			regions, err := f.Layout()
+			if err != nil {
+				t.Fatal(err)
+			}
+			used := map[int64]string{}
+			mark := func(what string, e volume.Extent) {
+				for at := e.Physical; at < e.Physical+e.Length; at += f.blockSize {
+					if other, taken := used[at]; taken && at > 0 {
+						t.Fatalf("block %d belongs to %s and to %s", at/f.blockSize, other, what)
+					}
+					used[at] = what
+				}
+			}
+			kinds := map[string]bool{}
+			for _, r := range regions {
+				kinds[r.Kind] = true
+				mark(r.Kind, r.Extent)
+			}
+			if want := 4; len(kinds) != want && !strings.Contains(name, "ext2") {
+				t.Errorf("regions of %d kinds, want %d: %v", len(kinds), want, kinds)
+			}
+			root, err := f.Root()
+			if err != nil {
+				t.Fatal(err)
+			}
+			markFiles(t, root, mark)
+			if free := freeBlocks(t, file); int64(f.blocks)-free-int64(len(used)) > 500 || int64(len(used)) > int64(f.blocks)-free {
+				t.Errorf("%d of %d blocks are explained, %d are free", len(used), f.blocks, free)
+			}
+		})
+	}
+}
+
+func markFiles(t *testing.T, n volume.Node, mark func(string, volume.Extent)) {
+	extents, err := n.Extents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range extents {
+		mark(fmt.Sprint("inode ", n.Stat().Inode), e)
+	}
+	if !n.Stat().Mode.IsDir() {
+		return
+	}
+	entries, err := n.Entries()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		child, err := e.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		markFiles(t, child, mark)
+	}
+}
+
+// freeBlocks is what dumpe2fs counts.
+func freeBlocks(t *testing.T, file *os.File) (free int64) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "dumpe2fs", "-h", file.Name()).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if value, ok := strings.CutPrefix(line, "Free blocks:"); ok {
+			if _, err := fmt.Sscan(value, &free); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return free
 }
 
 func TestFilesAreReadAsMke2fsWroteThem(t *testing.T) {

@@ -64,16 +64,42 @@ func (i *inode) Stat() volume.Stat {
 			mode |= set
 		}
 	}
+	major, minor := i.device()
 	return volume.Stat{
 		Mode:  mode,
 		Size:  i.size(),
 		UID:   uint32(le.Uint16(i.raw[0x2:])) | uint32(le.Uint16(i.raw[0x78:]))<<16,
 		GID:   uint32(le.Uint16(i.raw[0x18:])) | uint32(le.Uint16(i.raw[0x7A:]))<<16,
 		Links: uint32(le.Uint16(i.raw[0x1A:])),
-		Inode: uint64(i.number),
-		// The epoch bits and nanoseconds of i_mtime_extra are left out.
-		ModTime: time.Unix(int64(int32(le.Uint32(i.raw[0x10:]))), 0).UTC(),
+		Major: major, Minor: minor,
+		Inode:   uint64(i.number),
+		ModTime: i.modTime(),
 	}
+}
+
+// modTime is i_mtime, with two more bits of seconds and the nanoseconds from
+// i_mtime_extra if the inode is large enough to have it.
+func (i *inode) modTime() time.Time {
+	const mtime, mtimeExtra = 0x10, 0x88
+	seconds, nanoseconds := int64(int32(le.Uint32(i.raw[mtime:]))), int64(0)
+	if len(i.raw) > goodOldInode+2 && goodOldInode+int(le.Uint16(i.raw[goodOldInode:])) >= mtimeExtra+4 {
+		extra := le.Uint32(i.raw[mtimeExtra:])
+		seconds, nanoseconds = seconds+int64(extra&3)<<32, int64(extra>>2)
+	}
+	return time.Unix(seconds, nanoseconds).UTC()
+}
+
+// device decodes the number of a device: the old encoding is in the first word
+// of i_block, the new one in the second (fs/ext4/inode.c, ext4_iget).
+func (i *inode) device() (major, minor uint32) {
+	if kind := i.mode() & 0xF000; kind != 0x2000 && kind != 0x6000 {
+		return 0, 0
+	}
+	if old := le.Uint32(i.raw[iBlock:]); old != 0 {
+		return old >> 8 & 0xFF, old & 0xFF
+	}
+	d := le.Uint32(i.raw[iBlock+4:])
+	return d & 0xFFF00 >> 8, d&0xFF | d>>12&0xFFF00
 }
 
 // Target implements volume.Node.
@@ -117,13 +143,14 @@ func (i *inode) content() (io.ReaderAt, error) {
 		}
 		return bytes.NewReader(data[:min(int64(len(data)), i.size())]), nil
 	}
-	var blocks blockMap
+	return &file{fs: i.fs, size: i.size(), blocks: i.blockMap()}, nil
+}
+
+func (i *inode) blockMap() blockMap {
 	if i.flags()&flagExtents != 0 {
-		blocks = &extents{fs: i.fs, root: i.raw[iBlock : iBlock+iBlockSize]}
-	} else {
-		blocks = &indirect{fs: i.fs, root: i.raw[iBlock : iBlock+iBlockSize]}
+		return &extents{fs: i.fs, root: i.raw[iBlock : iBlock+iBlockSize]}
 	}
-	return &file{fs: i.fs, size: i.size(), blocks: blocks}, nil
+	return &indirect{fs: i.fs, root: i.raw[iBlock : iBlock+iBlockSize]}
 }
 
 // inlineData returns i_block and, what did not fit there, the attribute

@@ -190,6 +190,32 @@ func (n *node) Target() (string, error) { return "", errors.New("FAT: there are 
 // Xattrs implements volume.Node.
 func (n *node) Xattrs() (map[string]string, error) { return nil, nil }
 
+// Extents implements volume.Node.
+func (n *node) Extents() ([]volume.Extent, error) {
+	if n.root {
+		return []volume.Extent{{Physical: n.fs.root, Length: n.fs.rootSize}}, nil
+	}
+	size := n.size
+	if n.dir {
+		size = maxDirectory
+	}
+	clusters, err := n.fs.chain(n.first, size)
+	if err != nil {
+		return nil, err
+	}
+	var out []volume.Extent
+	for i, c := range clusters {
+		out = volume.Append(out, volume.Extent{Logical: int64(i) * n.fs.cluster, Physical: n.fs.place(c), Length: n.fs.cluster})
+		if len(out) > volume.MaxExtents {
+			return nil, fmt.Errorf("FAT: the file at cluster %d is in too many pieces", n.first)
+		}
+	}
+	return out, nil
+}
+
+// place is where a cluster lies on the volume.
+func (f *FS) place(cluster uint32) int64 { return f.data + int64(cluster-2)*f.cluster }
+
 // Content implements volume.Node.
 func (n *node) Content() (io.ReaderAt, error) {
 	if n.dir {
@@ -335,7 +361,7 @@ func (f *file) ReadAt(p []byte, at int64) (int, error) {
 	for done < len(p) && at < f.size {
 		skip := at % f.fs.cluster
 		n := min(int64(len(p)-done), f.fs.cluster-skip, f.size-at)
-		from := f.fs.data + int64(f.clusters[at/f.fs.cluster]-2)*f.fs.cluster + skip
+		from := f.fs.place(f.clusters[at/f.fs.cluster]) + skip
 		if _, err := f.fs.r.ReadAt(p[done:done+int(n)], from); err != nil {
 			return done, fmt.Errorf("FAT: %w", err)
 		}

@@ -18,8 +18,32 @@ type Stat struct {
 	// Links counts the names of the file.
 	Links   uint32
 	ModTime time.Time
+	// Major and Minor are the numbers of a device.
+	Major, Minor uint32
 	// Inode tells files of one volume apart; 0 where the volume has no such number.
 	Inode uint64
+}
+
+// Extent is a piece of a file that lies in one piece on its volume, in bytes.
+type Extent struct {
+	// Logical is where in the file it begins, Physical where on the volume.
+	Logical, Physical, Length int64
+}
+
+// MaxExtents bounds the extents that are listed of one file.
+const MaxExtents = 1 << 20
+
+// Append adds a piece to a list of extents, or to the last one if it follows
+// that both in the file and on the volume.
+func Append(extents []Extent, e Extent) []Extent {
+	if len(extents) > 0 {
+		last := &extents[len(extents)-1]
+		if last.Logical+last.Length == e.Logical && last.Physical+last.Length == e.Physical {
+			last.Length += e.Length
+			return extents
+		}
+	}
+	return append(extents, e)
 }
 
 // Entry is a name in a directory.
@@ -39,6 +63,10 @@ type Node interface {
 	Target() (string, error)
 	// Content is what a regular file holds: Stat().Size bytes.
 	Content() (io.ReaderAt, error)
+	// Extents lists where a file's or a directory's content lies, in the order of
+	// the content, in whole units of allocation; holes, and what lies within the
+	// file's own record, are left out.
+	Extents() ([]Extent, error)
 	// Xattrs maps full names (security.capability) to values.
 	Xattrs() (map[string]string, error)
 }
