@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+
+	"nodesmith.dev/nodesmith/internal/fault"
 )
 
 // State is what earlier runs noted, by step and key: the snapshot's ID, the
@@ -43,6 +45,9 @@ type Entry struct {
 func (s State) Entries() []Entry {
 	var entries []Entry
 	for _, step := range slices.Sorted(maps.Keys(s)) {
+		if step == headerStep {
+			continue
+		}
 		e := Entry{Step: step, Done: s[step][doneKey] != "", Notes: maps.Clone(s[step])}
 		// A journal of another version may have other fields: its notes still count.
 		_ = json.Unmarshal([]byte(e.Notes[aboutKey]), &about{&e.Action, &e.Region, &e.Kind, &e.Name})
@@ -98,7 +103,12 @@ type Journal struct {
 	mu    sync.Mutex
 	file  *os.File
 	state State
+	watch func(written bool)
 }
+
+// Watch has fn called before and after each note is written, for tests that end
+// the process there. It is set before the journal is used.
+func (j *Journal) Watch(fn func(written bool)) { j.watch = fn }
 
 // OpenJournal opens the journal at path, makes it if it is not there, and reads
 // what earlier runs noted. A last line that a killed run did not finish is cut
@@ -111,7 +121,7 @@ func OpenJournal(path string) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	j := &Journal{file: file}
+	j := &Journal{file: file, watch: func(bool) {}}
 	if err := j.read(); err != nil {
 		return nil, errors.Join(fmt.Errorf("journal %s: %w", path, err), file.Close())
 	}
@@ -163,11 +173,19 @@ func parseJournal(data []byte) (State, int, error) {
 	for number := 1; lines.Scan(); number++ {
 		var n note
 		if err := json.Unmarshal(lines.Bytes(), &n); err != nil {
-			return nil, 0, fmt.Errorf("line %d: %w", number, err)
+			return nil, 0, fault.New(fault.BadSpec, "move the file away and run this again: what it knew of is found by its tags", "line %d: %w", number, err)
 		}
 		state.take(n)
 	}
 	return state, whole, lines.Err()
+}
+
+func (s State) clone() State {
+	clone := make(State, len(s))
+	for step, notes := range s {
+		clone[step] = maps.Clone(notes)
+	}
+	return clone
 }
 
 func (s State) take(n note) {
@@ -203,6 +221,7 @@ func (j *Journal) write(n note) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.watch(false)
 	if _, err := j.file.Write(append(line, '\n')); err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
@@ -210,6 +229,7 @@ func (j *Journal) write(n note) error {
 		return fmt.Errorf("journal: %w", err)
 	}
 	j.state.take(n)
+	j.watch(true)
 	return nil
 }
 

@@ -29,6 +29,9 @@ func Classify(err error) Class {
 	if errors.Is(err, context.Canceled) {
 		return Final
 	}
+	if _, ok := errors.AsType[temporary](err); ok {
+		return Retryable
+	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return Retryable
 	}
@@ -42,6 +45,15 @@ func Classify(err error) Class {
 	}
 	return Final
 }
+
+// temporary is an error that may pass.
+type temporary struct{ error }
+
+func (t temporary) Unwrap() error { return t.error }
+
+// Temporary marks an error that a publisher knows to pass although its kind does
+// not say so.
+func Temporary(err error) error { return temporary{err} }
 
 // Policy is how often and how long to try again; the zero value is
 // DefaultPolicy.
