@@ -49,7 +49,7 @@ func (c Converter) Convert(ctx context.Context, src Source, targets []Target) (S
 	files := make([]*file, 0, len(targets))
 	defer func() {
 		for _, f := range files {
-			_ = f.pending.Cleanup() // nothing to do after the replacement; else the first error counts
+			f.cleanup()
 		}
 	}()
 	writers := make([]Writer, 0, len(targets))
@@ -68,7 +68,7 @@ func (c Converter) Convert(ctx context.Context, src Source, targets []Target) (S
 	return summary, publish(ctx, files, summary)
 }
 
-// file is a Target on its way.
+// file is a Target on its way; a sink has neither pending nor out.
 type file struct {
 	path    string
 	pending *renameio.PendingFile
@@ -77,6 +77,9 @@ type file struct {
 }
 
 func create(target Target, size int64) (*file, error) {
+	if target.Sink != nil {
+		return &file{path: target.Path, writer: &named{target.Sink, target.Path}}, nil
+	}
 	pending, err := renameio.NewPendingFile(target.Path,
 		renameio.WithTempDir(filepath.Dir(target.Path)), renameio.WithPermissions(0o644))
 	if err != nil {
@@ -91,6 +94,24 @@ func create(target Target, size int64) (*file, error) {
 	return &file{target.Path, pending, out, &named{writer, target.Path}}, nil
 }
 
+// cleanup removes what has not got its name.
+func (f *file) cleanup() {
+	if f.pending != nil {
+		_ = f.pending.Cleanup() // nothing to do after the replacement; else the first error counts
+	}
+}
+
+// sync returns when the file's content is on the disk.
+func (f *file) sync() error {
+	if f.pending == nil {
+		return nil
+	}
+	if err := errors.Join(f.out.Flush(), f.pending.Sync()); err != nil {
+		return fmt.Errorf("write %s: %w", f.path, err)
+	}
+	return nil
+}
+
 // publish finishes all files, then gives them their names.
 func publish(ctx context.Context, files []*file, summary Summary) error {
 	group, ctx := errgroup.WithContext(ctx)
@@ -99,8 +120,8 @@ func publish(ctx context.Context, files []*file, summary Summary) error {
 			if err := f.writer.Finish(summary); err != nil {
 				return err
 			}
-			if err := errors.Join(f.out.Flush(), f.pending.Sync()); err != nil {
-				return fmt.Errorf("write %s: %w", f.path, err)
+			if err := f.sync(); err != nil {
+				return err
 			}
 			return ctx.Err()
 		})
@@ -109,6 +130,9 @@ func publish(ctx context.Context, files []*file, summary Summary) error {
 		return explain(err)
 	}
 	for _, f := range files {
+		if f.pending == nil {
+			continue
+		}
 		if err := f.pending.CloseAtomicallyReplace(); err != nil {
 			return explain(fmt.Errorf("replace %s: %w", f.path, err))
 		}

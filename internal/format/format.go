@@ -138,10 +138,13 @@ type Embedding interface {
 	Embedded() Extent
 }
 
-// Target is one file to be made.
+// Target is one file to be made, or a Sink that is fed in the same read.
 type Target struct {
 	// Path is the file's final name.
 	Path string
 	// New makes the writer.
 	New func(out *Output, diskSize int64) (Writer, error)
+	// Sink, if it is not nil, keeps what it gets by itself: there is no file, and
+	// Path is its name in errors. It is finished before any file gets its name.
+	Sink Writer
 }

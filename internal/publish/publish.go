@@ -15,13 +15,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/proof"
 )
 
 // Publisher is one place of one infrastructure: an account, a subscription, a
@@ -40,29 +40,23 @@ type Publisher interface {
 }
 
 // Level says how far an image was proven; a greater one includes the lesser.
-type Level int
+type Level = proof.Level
 
 // The levels of verify.
 const (
-	Unverified Level = iota
-	Contract
-	Boot
-	Cluster
+	Unverified = proof.Unverified
+	Contract   = proof.Contract
+	Boot       = proof.Boot
+	Cluster    = proof.Cluster
 )
-
-// levels are their names, in tags and on the command line.
-var levels = []string{"unverified", "contract", "boot", "cluster"}
-
-// String returns the level's name.
-func (l Level) String() string { return levels[l] }
 
 // ParseLevel returns the level of a name.
 func ParseLevel(name string) (Level, error) {
-	i := slices.Index(levels, name)
-	if i < 0 {
-		return 0, fmt.Errorf("level %q is not one of %s", name, strings.Join(levels, ", "))
+	level, ok := proof.Parse(name)
+	if !ok {
+		return 0, fmt.Errorf("level %q is not one of %s", name, strings.Join(proof.Names(), ", "))
 	}
-	return Level(i), nil
+	return level, nil
 }
 
 // Image is one disk for one infrastructure, and what is known of it.
