@@ -66,6 +66,10 @@ type Release struct {
 	Ext4Features []string
 	// KernelArguments are what Kubernetes needs of this release's kernel.
 	KernelArguments []string
+	// SingleProcess says that one process runs all stages of cloud-init, so that
+	// none of them can be run again: cloud-init 24.3 and later, but for what
+	// Ubuntu keeps as it was in its earlier releases.
+	SingleProcess bool
 	// TimeDaemon names how the node's time daemon is told its servers: see
 	// node.TimeServers.
 	TimeDaemon string

@@ -31,19 +31,27 @@ type Infrastructure struct {
 	modules []string // loaded at every boot
 	units   node.Units
 	cuts    map[string][]node.Cut // by distribution family
+	// stages is what it takes where one process runs all stages of cloud-init.
+	stages node.Config
 }
 
-// assets holds each infrastructure's files below its name: common, and one
-// layer for each distribution family.
+// assets holds each infrastructure's files below its name: common, one layer for
+// each distribution family, and single-process, for where one process runs all
+// stages of cloud-init.
 //
 //go:embed all:assets
 var assets embed.FS
 
 // Node returns what the infrastructure adds to the configuration of a node of
-// that distribution family.
-func (i Infrastructure) Node(family string) (node.Config, error) {
-	config := node.Config{KernelModules: i.modules, Units: i.units, Cuts: i.cuts[family]}
-	for _, layer := range []string{"common", family} {
+// that release.
+func (i Infrastructure) Node(release distro.Release) (node.Config, error) {
+	config := node.Config{KernelModules: i.modules, Units: i.units, Cuts: i.cuts[release.Family]}
+	layers := []string{"common", release.Family}
+	if release.SingleProcess {
+		layers = append(layers, "single-process")
+		config = config.With(i.stages)
+	}
+	for _, layer := range layers {
 		dir := path.Join("assets", i.Name, layer)
 		if _, err := fs.Stat(assets, dir); err != nil {
 			continue

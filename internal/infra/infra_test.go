@@ -35,7 +35,7 @@ func TestEveryInfrastructureSaysWhatItsNodesNeed(t *testing.T) {
 	for _, name := range Names() {
 		t.Run(name, func(t *testing.T) {
 			i, _ := Find(name)
-			config, err := i.Node("debian")
+			config, err := i.Node(distro.Release{Family: "debian"})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -31,6 +31,12 @@ var all = []Infrastructure{
 		// and NVMe", I/O operation timeout).
 		KernelArguments: append([]string{"nvme_core.io_timeout=4294967295"}, serial...),
 		Software:        []distro.Software{distro.AWSCLI, distro.EC2Tools},
+		// CAPA's boothook writes the bootstrap data, then restarts the unit
+		// cloud-init from within, and that reads it (secret_fetch_script.go).
+		stages: node.Config{
+			Links: []node.Link{{Path: "/etc/systemd/system/cloud-init.service", Target: "/usr/lib/systemd/system/cloud-init-network.service"}},
+			Units: node.Units{Disable: []string{"cloud-init-main.service"}},
+		},
 	},
 	{
 		Name: "azure", Format: "vhd", Hardware: virtioSCSI,

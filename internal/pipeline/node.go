@@ -41,7 +41,7 @@ func (n nodeInputs) config(buildContext fs.FS) (node.Config, []bundle.File, erro
 	if err != nil {
 		return node.Config{}, nil, err
 	}
-	place, err := n.infrastructure.Node(n.release.Family)
+	place, err := n.infrastructure.Node(n.release)
 	if err != nil {
 		return node.Config{}, nil, err
 	}

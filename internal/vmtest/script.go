@@ -21,6 +21,9 @@ type Script struct {
 	Files  map[string][]byte // by base name; all lie in one directory
 	Env    map[string]string
 	Checks []CheckInfo // what it reports, in the order in which reports show it
+	// Wrap makes the user-data that brings the script's own to cloud-init in the
+	// way of some infrastructure; nil hands it over as it is.
+	Wrap func(userData []byte) ([]byte, error)
 }
 
 // CheckInfo says what a check proves. A script that does not report it fails it.
@@ -108,7 +111,14 @@ func (s Script) Seed() (*Seed, error) {
 	if err := json.NewEncoder(&userData).Encode(config); err != nil {
 		return nil, fmt.Errorf("write the user-data of %s: %w", s.Name, err)
 	}
-	return &Seed{UserData: userData.Bytes()}, nil
+	if s.Wrap == nil {
+		return &Seed{UserData: userData.Bytes()}, nil
+	}
+	wrapped, err := s.Wrap(userData.Bytes())
+	if err != nil {
+		return nil, fmt.Errorf("wrap the user-data of %s: %w", s.Name, err)
+	}
+	return &Seed{UserData: wrapped}, nil
 }
 
 // RunOptions describe one boot with a script. Its Seed is overwritten.

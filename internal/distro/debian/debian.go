@@ -43,6 +43,7 @@ func debian(version, codename string) distro.Release {
 	r.Software, r.Tools, r.ImageBase = software, tools, imageBase
 	r.Unpacker = []string{"libc6", "liblzma5", "xz-utils"}
 	r.Guest = distro.Guest{VMware: "debian11_64Guest", CIM: 96}
+	r.SingleProcess = version != "12" // cloud-init 22.4
 	r.Boot = distro.Boot{
 		Vendor:     "debian",
 		Shim:       "/usr/lib/shim/shimx64.efi.signed",
