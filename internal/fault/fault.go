@@ -32,8 +32,9 @@ const (
 	Interrupted              // Ctrl-C or SIGTERM
 )
 
-// kinds holds what users see of a kind: its name in messages and its exit code.
-var kinds = map[Kind]struct {
+// kinds holds what users see of a kind: its name in messages and its exit code. A
+// list and no map: programs that need neither do without it.
+var kinds = [...]struct {
 	name string
 	exit int
 }{
@@ -67,6 +68,10 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
+
+// Advice is the remedy, for programs that know this type by its methods alone
+// (internal/stepmain).
+func (e *Error) Advice() string { return e.Remedy }
 
 // Unwrap gives errors.Is and errors.As the cause.
 func (e *Error) Unwrap() error { return e.Err }

@@ -2,6 +2,7 @@ package golang
 
 import (
 	"archive/zip"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,9 +14,11 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/dirhash"
 	modzip "golang.org/x/mod/zip"
-
-	"nodesmith.dev/nodesmith/internal/fault"
 )
+
+// ErrChecksum is in the chain of the error for a zip file that is not the locked
+// one. It has no kind of package fault: see package stepmain.
+var ErrChecksum = errors.New("the zip file's checksum does not hold")
 
 // maxSource bounds a file that ReadFile returns, in bytes.
 const maxSource = 16 << 20
@@ -68,10 +71,10 @@ func Unpack(zipFile string, m module.Version, sum, dir string, epoch time.Time) 
 func verify(zipFile string, m module.Version, sum string) error {
 	got, err := dirhash.HashZip(zipFile, dirhash.Hash1)
 	if err != nil {
-		return fault.New(fault.Unverifiable, "", "%s: %w", m, err)
+		return fmt.Errorf("%s: %w: %w", m, ErrChecksum, err)
 	}
 	if got != sum {
-		return fault.New(fault.Unverifiable, "", "%s: the zip file's checksum is %s, not %s as locked", m, got, sum)
+		return fmt.Errorf("%s: %w: it is %s, not %s as locked", m, ErrChecksum, got, sum)
 	}
 	return nil
 }

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/sumdb/dirhash"
 
-	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
@@ -106,7 +105,7 @@ func TestUnpackRefusesHostileArchives(t *testing.T) {
 func TestUnpackRefusesAnotherChecksum(t *testing.T) {
 	file, _ := writeZip(t, [2]string{toolchain.String() + "/VERSION", "go1.24.6"})
 	err := Unpack(file, toolchain, "h1:AAAA", filepath.Join(t.TempDir(), "go"), epoch)
-	if fault.KindOf(err) != fault.Unverifiable {
+	if !errors.Is(err, ErrChecksum) {
 		t.Errorf("error %v, want unverifiable", err)
 	}
 }
@@ -234,7 +233,7 @@ func TestCompilePause(t *testing.T) {
 		t.Error("two runs made two different programs")
 	}
 	cfg.Component.GoSum[0] = m.Path + " " + m.Version + " h1:AAAA"
-	if err := Compile(t.Context(), cfg, epoch, t.Output()); fault.KindOf(err) != fault.Unverifiable {
+	if err := Compile(t.Context(), cfg, epoch, t.Output()); !errors.Is(err, ErrChecksum) {
 		t.Errorf("wrong checksum: %v, want unverifiable", err)
 	}
 }

@@ -1,12 +1,14 @@
 // Package stepmain is the frame of the build graph's step programs: a verb, a
-// JSON file and an epoch in, plain progress on stdout, one error on stderr and
-// the exit code of its kind.
+// JSON file and an epoch in, plain progress on stdout, one error on stderr. It
+// imports nothing of the project: what changes here changes every step, and
+// compiles Kubernetes anew.
 package stepmain
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,8 +19,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"nodesmith.dev/nodesmith/internal/fault"
 )
 
 // epochVariable holds seconds since 1970, the only time that a step gets
@@ -37,10 +37,10 @@ func Of[Config any](run func(context.Context, Config, time.Time) error) Verb {
 		decoder := json.NewDecoder(bytes.NewReader(data))
 		decoder.DisallowUnknownFields()
 		if err := decoder.Decode(&config); err != nil {
-			return fault.New(fault.BadSpec, "", "configuration: %w", err)
+			return fmt.Errorf("configuration: %w", err)
 		}
 		if _, err := decoder.Token(); err != io.EOF {
-			return fault.New(fault.BadSpec, "", "configuration: something follows it")
+			return errors.New("configuration: something follows it")
 		}
 		return run(ctx, config, epoch)
 	}
@@ -55,20 +55,39 @@ func Main(name string, verbs map[string]Verb) {
 		return
 	}
 	fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-	if remedy := fault.RemedyOf(err); remedy != "" {
-		fmt.Fprintf(os.Stderr, "  -> %s\n", remedy)
+	if advice := adviceIn(err); advice != "" {
+		fmt.Fprintf(os.Stderr, "  -> %s\n", advice)
 	}
-	os.Exit(fault.KindOf(err).ExitCode())
+	os.Exit(1)
+}
+
+// adviceIn returns the first advice in the chain of err, "" for none. Errors of
+// package fault have one.
+func adviceIn(err error) string {
+	for err != nil {
+		advised, ok := errors.AsType[interface {
+			error
+			Advice() string
+		}](err)
+		if !ok {
+			return ""
+		}
+		if advice := advised.Advice(); advice != "" {
+			return advice
+		}
+		err = errors.Unwrap(advised)
+	}
+	return ""
 }
 
 // Run is Main without the process around it.
 func Run(ctx context.Context, name string, verbs map[string]Verb, args []string, epoch string) error {
 	if len(args) != 2 || verbs[args[0]] == nil {
-		return fault.New(fault.Usage, "", "usage: %s %s CONFIG.json", name, strings.Join(slices.Sorted(maps.Keys(verbs)), "|"))
+		return fmt.Errorf("usage: %s %s CONFIG.json", name, strings.Join(slices.Sorted(maps.Keys(verbs)), "|"))
 	}
 	seconds, err := strconv.ParseInt(epoch, 10, 64)
 	if err != nil || seconds < 0 {
-		return fault.New(fault.Usage, "", "%s is %q, not seconds since 1970", epochVariable, epoch)
+		return fmt.Errorf("%s is %q, not seconds since 1970", epochVariable, epoch)
 	}
 	config, err := os.ReadFile(args[1])
 	if err != nil {

@@ -226,7 +226,9 @@ func installToolchain(cache, zipFile string, m module.Version, sum string) (stri
 	}
 	defer os.RemoveAll(tmp)
 	tree := filepath.Join(tmp, "go")
-	if err := golang.Unpack(zipFile, m, sum, tree, time.Time{}); err != nil {
+	if err := golang.Unpack(zipFile, m, sum, tree, time.Time{}); errors.Is(err, golang.ErrChecksum) {
+		return "", fault.New(fault.Unverifiable, "remove the file and run this again: it is downloaded anew", "%s: %w", zipFile, err)
+	} else if err != nil {
 		return "", err
 	}
 	// Another process may have been faster; its tree is as good.
