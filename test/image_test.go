@@ -16,7 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/testenv"
 	"nodesmith.dev/nodesmith/internal/vmtest"
 )
@@ -290,19 +292,19 @@ func TestTheImageBootsOnBIOSAndUEFI(t *testing.T) {
 	t.Parallel()
 	// Twice the usual time: another guest and the contract's faults run meanwhile.
 	r := nodesmith(t, "verify", qcow2(), "--level", "boot", "--json", "--deadline", "20m")
-	var report vmtest.Report
-	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
+	var verified report.Verification
+	if err := json.Unmarshal([]byte(r.out), &verified); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, r.out, r.err)
 	}
-	if len(report.Boots) != 2 {
-		t.Errorf("%d boots, want 2", len(report.Boots))
+	if len(verified.Boots) != 2 {
+		t.Errorf("%d boots, want 2", len(verified.Boots))
 	}
-	for _, boot := range report.Boots {
-		t.Logf("%s on %s: %s in %.0f s, %d checks", boot.Firmware, boot.Accelerator, boot.Verdict, boot.Seconds, len(boot.Checks))
-		for _, check := range boot.Checks {
-			if check.Status != vmtest.Pass {
-				t.Errorf("%s: %s: %s", boot.Firmware, check.ID, check.Evidence)
-			}
+	for _, boot := range verified.Boots {
+		t.Logf("%s on %s: %s in %.0f s", boot.Firmware, boot.Accelerator, boot.Verdict, boot.Seconds)
+	}
+	for _, check := range verified.Checks {
+		if check.Status != contract.Passed {
+			t.Errorf("%s: %s: %s", check.Firmware, check.ID, check.Evidence)
 		}
 	}
 	if r.exit != 0 {
