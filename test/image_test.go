@@ -16,9 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/report"
+	"nodesmith.dev/nodesmith/internal/report/reporttest"
 	"nodesmith.dev/nodesmith/internal/testenv"
 	"nodesmith.dev/nodesmith/internal/vmtest"
 )
@@ -172,6 +175,43 @@ func TestASecondBuildRunsNoStepAndLeavesTheFilesAlone(t *testing.T) {
 		after, err := os.Stat(image)
 		if err != nil || !os.SameFile(info, after) || !info.ModTime().Equal(after.ModTime()) {
 			t.Errorf("%s was written again (%v)", image, err)
+		}
+	}
+}
+
+func TestBuildPrintsOneDocumentForPrograms(t *testing.T) {
+	testenv.NeedRoot(t)
+	var documents [2]report.Build
+	for i := range documents {
+		r := must(t, "build", "-f", example, "-o", built, "--set", "spec.formats=[raw]", "--locked", "--json")
+		reporttest.Validate(t, report.BuildKind, []byte(r.out))
+		if err := json.Unmarshal([]byte(r.out), &documents[i]); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"STAGE", "formats", "nodesmith verify " + qcow2()} {
+			if !strings.Contains(r.err, want) {
+				t.Errorf("no %s in\n%s", want, r.err)
+			}
+		}
+	}
+	for _, s := range documents[1].Stages {
+		if !s.Cached || s.Seconds > 0 || s.SizeBytes == 0 && s.Name != "node" {
+			t.Errorf("%+v of a build that had nothing to do", s)
+		}
+	}
+	for i, path := range []string{qcow2(), raw()} {
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		want, err := digest.FromReader(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := documents[0].Artifacts[i]
+		if a.Path != path || a.Digest != want.String() || a.Infrastructure != "qemu" || a.Architecture != "amd64" || a != documents[1].Artifacts[i] {
+			t.Errorf("%+v, then %+v; want digest %s", a, documents[1].Artifacts[i], want)
 		}
 	}
 }

@@ -39,6 +39,8 @@ type Options struct {
 	Inputs content.Store
 	// Progress shows events; nil shows nothing.
 	Progress Progress
+	// Observe is given every event, also where nothing is shown; nil for none.
+	Observe func(event *client.SolveStatus)
 	// Log takes a line when something takes a while; nil for none.
 	Log func(format string, args ...any)
 	// MaxBytes bounds the cache; 0 means DefaultMaxBytes.
@@ -195,6 +197,9 @@ func (e *Engine) watch(ctx context.Context, title string, solve func(chan *clien
 		defer close(shown)
 		for event := range events {
 			tail.add(event)
+			if e.options.Observe != nil {
+				e.options.Observe(event)
+			}
 			shown <- event
 		}
 		return nil

@@ -24,8 +24,9 @@ type Artifact struct {
 	Architecture   string
 	Format         string
 	Path           string
-	// SizeBytes is the disk's size, StoredBytes what the file takes up.
-	SizeBytes, StoredBytes int64
+	// SizeBytes is the disk's size, StoredBytes what the file takes up, FileBytes
+	// its length.
+	SizeBytes, StoredBytes, FileBytes int64
 }
 
 // imageFile is a file that a disk is written to.
@@ -86,7 +87,9 @@ func (f imageFile) artifact() (Artifact, error) {
 	if err != nil {
 		return Artifact{}, err
 	}
-	return Artifact{Format: f.format.Name, Path: f.path, SizeBytes: disk.Size(), StoredBytes: stored}, disk.Close()
+	return Artifact{
+		Format: f.format.Name, Path: f.path, SizeBytes: disk.Size(), StoredBytes: stored, FileBytes: disk.Info.Size(),
+	}, disk.Close()
 }
 
 // export copies the disk out of the engine into a folder in dir and makes those
@@ -109,6 +112,7 @@ func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []ima
 	if err := p.engine.Export(ctx, d.infrastructure.Name+": build", d.state, absolute); err != nil {
 		return err
 	}
+	defer p.record.Begin(tree.StageFormats)()
 	made := make([]string, len(files)) // where each file lies before it gets its name
 	var targets []format.Target
 	var names []string

@@ -16,6 +16,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/ova"
 	"nodesmith.dev/nodesmith/internal/goproxy"
 	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/progress"
 	"nodesmith.dev/nodesmith/internal/source/gomodules"
 )
 
@@ -40,6 +41,8 @@ type Pipeline struct {
 	cache   *fetch.Cache
 	modules gomodules.Config
 	builder *tree.Builder
+	inputs  *bundle.Store
+	record  *progress.Recorder
 }
 
 // Open starts the engine, or joins the one that another process runs on the
@@ -53,8 +56,10 @@ func Open(ctx context.Context, options Options) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
+	record := progress.NewRecorder()
 	e, err := engine.Open(ctx, engine.Options{
 		Root: filepath.Join(settings.CacheDir, "engine"), Inputs: inputs.Blobs, Progress: options.Progress, Log: options.Log,
+		Observe: record.Add,
 	})
 	if err != nil {
 		return nil, err
@@ -62,6 +67,8 @@ func Open(ctx context.Context, options Options) (*Pipeline, error) {
 	p := &Pipeline{
 		options: options,
 		engine:  e,
+		inputs:  inputs,
+		record:  record,
 		cache:   fetch.New(filepath.Join(settings.CacheDir, "downloads"), settings.Mirrors),
 		modules: gomodules.Config{
 			Proxy: goproxy.Config{
