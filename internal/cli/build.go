@@ -20,7 +20,7 @@ import (
 
 // open starts a pipeline for an image on this machine; signing is nil for what
 // makes no OVA.
-func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag, signing *signingFlags, s streams) (*pipeline.Pipeline, error) {
+func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag, engine engineFlags, signing *signingFlags, s streams) (*pipeline.Pipeline, error) {
 	show, err := progress.show(s.err)
 	if err != nil {
 		return nil, err
@@ -34,6 +34,7 @@ func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag,
 	if err != nil {
 		return nil, err
 	}
+	settings.Engine = engine.or(settings.Engine)
 	var signer *ova.Signer
 	if signing != nil {
 		if signer, err = signing.or(settings.OVASigning).signer(); err != nil {
@@ -48,6 +49,7 @@ func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag,
 func buildCommand(s streams) *cobra.Command {
 	var flags specFlags
 	var progress progressFlag
+	var engine engineFlags
 	var signing signingFlags
 	var output string
 	var locked, asJSON bool
@@ -77,7 +79,7 @@ goes to standard error.`,
 			if err != nil {
 				return err
 			}
-			p, err := open(c.Context(), spec.image, progress, &signing, s)
+			p, err := open(c.Context(), spec.image, progress, engine, &signing, s)
 			if err != nil {
 				return err
 			}
@@ -110,6 +112,7 @@ goes to standard error.`,
 	}
 	flags.register(c)
 	progress.register(c)
+	engine.register(c)
 	signing.register(c)
 	c.Flags().StringVarP(&output, "output", "o", "out", "the `DIR` that receives the image files and the lock")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document, a BuildReport, on standard output")
@@ -146,6 +149,7 @@ func findLock(image *v1alpha1.NodeImage, required bool, dirs ...string) (*lock.L
 func lockCommand(s streams) *cobra.Command {
 	var flags specFlags
 	var progress progressFlag
+	var engine engineFlags
 	var output string
 	c := &cobra.Command{
 		Use: "lock -f FILE", Short: "Write the lock: every input of an image, by digest", Args: noArguments,
@@ -161,7 +165,7 @@ and write the list, NAME.lock.yaml, beside the NodeImage.`,
 			if output == "" {
 				output = spec.dir
 			}
-			p, err := open(c.Context(), spec.image, progress, nil, s)
+			p, err := open(c.Context(), spec.image, progress, engine, nil, s)
 			if err != nil {
 				return err
 			}
@@ -182,6 +186,7 @@ and write the list, NAME.lock.yaml, beside the NodeImage.`,
 	}
 	flags.register(c)
 	progress.register(c)
+	engine.register(c)
 	c.Flags().StringVarP(&output, "output", "o", "", "the `DIR` that receives the lock (default: the NodeImage's)")
 	return c
 }

@@ -45,8 +45,8 @@ type Pipeline struct {
 	record  *progress.Recorder
 }
 
-// Open starts the engine, or joins the one that another process runs on the
-// same cache directory.
+// Open starts the engine, joins the one that another process runs on the same
+// cache directory, or connects to the one that the settings name.
 func Open(ctx context.Context, options Options) (*Pipeline, error) {
 	if options.Log == nil {
 		options.Log = func(string, ...any) {}
@@ -58,8 +58,8 @@ func Open(ctx context.Context, options Options) (*Pipeline, error) {
 	}
 	record := progress.NewRecorder()
 	e, err := engine.Open(ctx, engine.Options{
-		Root: filepath.Join(settings.CacheDir, "engine"), Inputs: inputs.Blobs, Progress: options.Progress, Log: options.Log,
-		Observe: record.Add,
+		Root: filepath.Join(settings.CacheDir, "engine"), Remote: remote(settings.Engine), Cache: engine.Cache(settings.Engine.Cache),
+		Inputs: inputs.Blobs, Progress: options.Progress, Log: options.Log, Observe: record.Add,
 	})
 	if err != nil {
 		return nil, err
@@ -81,6 +81,11 @@ func Open(ctx context.Context, options Options) (*Pipeline, error) {
 	}
 	p.builder = tree.New(e, inputs, p.cache, p.modules, filepath.Join(settings.CacheDir, "images"))
 	return p, nil
+}
+
+// remote is the engine that the settings name.
+func remote(s host.Engine) engine.Remote {
+	return engine.Remote{Address: s.Address, TLS: engine.TLS(s.TLS)}
 }
 
 // Close ends the engine and everything that it runs.
