@@ -2,10 +2,12 @@ package cli
 
 import (
 	"cmp"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/rootless"
 )
 
 // embeddedEngine is the word for nodesmith's own engine, where the
@@ -16,6 +18,7 @@ const embeddedEngine = "embedded"
 type engineFlags struct{ engine host.Engine }
 
 func (f *engineFlags) register(c *cobra.Command) {
+	c.PreRunE = f.enter
 	e := &f.engine
 	c.Flags().StringVar(&e.Address, "engine", "", "run the steps on the BuildKit at `ADDRESS`: unix://, tcp://, ssh://, docker-container://, kube-pod://; or embedded")
 	c.Flags().StringVar(&e.TLS.CA, "engine-tls-ca", "", "PEM `FILE` of who signed the engine's certificate (tcp://)")
@@ -24,6 +27,19 @@ func (f *engineFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&e.TLS.ServerName, "engine-tls-server-name", "", "the `NAME` in the engine's certificate, if it is not the address's host")
 	c.Flags().StringArrayVar(&e.Cache.From, "cache-from", nil, "import results of steps: `type=registry,ref=REF` or type=local,src=DIR (repeatable)")
 	c.Flags().StringArrayVar(&e.Cache.To, "cache-to", nil, "export results of steps: `type=registry,ref=REF` or type=local,dest=DIR (repeatable)")
+}
+
+// enter goes on in a user namespace where the steps will run in this process
+// and the user is not root.
+func (f *engineFlags) enter(c *cobra.Command, _ []string) error {
+	if !rootless.Needed() {
+		return nil
+	}
+	settings, err := host.Read(c.Context())
+	if err != nil || f.or(settings.Engine).Address != "" {
+		return err
+	}
+	return rootless.Enter(filepath.Join(settings.CacheDir, "run"))
 }
 
 // or returns the engine of the flags, else the configured one: an address with
