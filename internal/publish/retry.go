@@ -32,7 +32,7 @@ func Classify(err error) Class {
 	if _, ok := errors.AsType[temporary](err); ok {
 		return Retryable
 	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
 		return Retryable
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {

@@ -40,6 +40,8 @@ type Fault struct {
 	// Cut ends the connection when the request's body has sent so many bytes, if
 	// it is not 0; less than 0 means at once.
 	Cut int64
+	// Flip inverts the request body's byte at this offset, from 1.
+	Flip int64
 	// LoseAnswer lets the server carry out the request, and ends the connection
 	// in the place of the answer.
 	LoseAnswer bool
@@ -170,6 +172,9 @@ func (p *Proxy) serve(forward http.Handler, w http.ResponseWriter, r *http.Reque
 		if f.Cut > 0 {
 			r.Body = &cut{r.Body, f.Cut}
 		}
+		if f.Flip > 0 {
+			r.Body = &flip{r.Body, f.Flip}
+		}
 		forward.ServeHTTP(w, r.WithContext(contextWith(r, f)))
 	}
 }
@@ -183,6 +188,21 @@ func end(w http.ResponseWriter) {
 		}
 	}
 	panic(http.ErrAbortHandler) // HTTP/2
+}
+
+// flip is a body with a damaged byte.
+type flip struct {
+	io.ReadCloser
+	left int64
+}
+
+func (f *flip) Read(b []byte) (int, error) {
+	n, err := f.ReadCloser.Read(b)
+	if f.left > 0 && f.left <= int64(n) {
+		b[f.left-1] ^= 0xff
+	}
+	f.left -= int64(n)
+	return n, err
 }
 
 // cut is a body that breaks off.
