@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"nodesmith.dev/nodesmith/internal/fault"
-	"nodesmith.dev/nodesmith/internal/rootless"
 )
 
 // version is set by scripts/build.sh.
@@ -31,9 +30,6 @@ type streams struct{ out, err io.Writer }
 // SIGTERM cancel it, as does a terminal that goes away; a second one ends the
 // process at once.
 func Main(args []string, out, errOut io.Writer) int {
-	if code, is := rootless.Child(errOut); is {
-		return code
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop)
@@ -43,9 +39,6 @@ func Main(args []string, out, errOut io.Writer) int {
 	err := run(ctx, args, streams{out, errOut})
 	if err == nil {
 		return 0
-	}
-	if code, is := rootless.ExitCode(err); is {
-		return code
 	}
 	if ctx.Err() != nil && fault.KindOf(err) != fault.Interrupted {
 		err = fault.New(fault.Interrupted, "run the same command again: it goes on where it stopped", "%w", err)
@@ -70,7 +63,7 @@ an operating system, one Kubernetes version and your own customizations.`,
 		return fault.New(fault.Usage, fmt.Sprintf("%s --help lists the flags", c.CommandPath()), "%w", err)
 	})
 	root.AddCommand(buildCommand(s), lockCommand(s), validateCommand(s), schemaCommand(s), explainCommand(s),
-		verifyCommand(s), contractCommand(s), diffCommand(s), convertCommand(s), inspectCommand(s), versionCommand(s))
+		verifyCommand(s), publishCommand(s), contractCommand(s), diffCommand(s), convertCommand(s), inspectCommand(s), versionCommand(s))
 	err := root.ExecuteContext(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
 		return fault.New(fault.Usage, "nodesmith --help lists the commands", "%w", err)

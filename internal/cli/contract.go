@@ -17,7 +17,6 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/manifest"
-	"nodesmith.dev/nodesmith/internal/report"
 )
 
 func contractCommand(s streams) *cobra.Command {
@@ -77,20 +76,19 @@ func (v verification) contract(ctx context.Context, s streams, name string) (err
 	for i, f := range firmware {
 		firmware[i] = strings.TrimSuffix(f, "-secure")
 	}
-	result, err := contract.Verify(ctx, image, image.Size(), contract.Options{
+	report, err := contract.Verify(ctx, image, image.Size(), contract.Options{
 		Infrastructure: v.infrastructure, Firmware: firmware, Accounts: v.accounts, Files: files,
 	})
 	if err != nil {
 		return err
 	}
-	broken := result.Err(v.strict)
 	printed := error(nil)
 	if v.asJSON {
-		printed = printJSON(s.out, report.OfContract(result, broken == nil))
+		printed = printJSON(s.out, report)
 	} else {
-		printed = result.WriteText(s.out, v.all)
+		printed = report.WriteText(s.out, v.all)
 	}
-	return errors.Join(broken, printed)
+	return errors.Join(report.Err(v.strict), printed)
 }
 
 // customizationOf returns what the manifest beside an image lists as asked for by

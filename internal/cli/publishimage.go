@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/manifest"
+	"nodesmith.dev/nodesmith/internal/publish"
+	"nodesmith.dev/nodesmith/internal/store/chunked"
+)
+
+// openPublished opens what the user called an image, for one infrastructure: the
+// place where files, and whatever else holds images, become a publish.Image.
+func openPublished(ctx context.Context, name, infrastructure string) (publish.Image, io.Closer, error) {
+	path, about, err := findImage(name, infrastructure)
+	if err != nil {
+		return publish.Image{}, nil, err
+	}
+	file, err := openDisk(ctx, path, "")
+	if err != nil {
+		return publish.Image{}, nil, err
+	}
+	digest, err := chunked.DigestOf(ctx, file)
+	if err != nil {
+		return publish.Image{}, nil, errors.Join(fmt.Errorf("%s: %w", path, err), file.Close())
+	}
+	return publish.Image{
+		Name: about.Image, Reference: path, Infrastructure: infrastructure, Architecture: about.Architecture,
+		Distro: about.OS.Distro, DistroVersion: about.OS.Version, Kubernetes: about.Kubernetes,
+		Firmware: []string{"bios", "uefi"}, Digest: digest, Built: about.Epoch, Disk: file,
+		Open: func(ctx context.Context, formatName string) (publish.Content, error) {
+			return openAs(ctx, path, formatName)
+		},
+	}, file, nil
+}
+
+// findImage returns the file of an image and its manifest: the file that is
+// named, or NAME-INFRASTRUCTURE with any suffix.
+func findImage(name, infrastructure string) (string, *manifest.Manifest, error) {
+	paths := []string{name}
+	if !oneFile(name) {
+		paths = nil
+		for _, suffix := range known.Suffixes() {
+			paths = append(paths, name+"-"+infrastructure+suffix)
+		}
+	}
+	for _, path := range paths {
+		if !oneFile(path) {
+			continue
+		}
+		about, err := readManifest(path)
+		if err != nil {
+			return "", nil, err
+		}
+		if about.Infrastructure != infrastructure {
+			return "", nil, fault.New(fault.Usage, "name the image of that infrastructure, or NAME without -INFRASTRUCTURE and suffix for all of them",
+				"%s was built for %s, not %s", path, about.Infrastructure, infrastructure)
+		}
+		return path, about, nil
+	}
+	return "", nil, fault.New(fault.Usage, "name an image file, or NAME for NAME-"+infrastructure+".ova and so on", "there is no image %s for %s", name, infrastructure)
+}
+
+// readManifest reads the manifest beside an image file.
+func readManifest(path string) (*manifest.Manifest, error) {
+	for _, suffix := range known.Suffixes() {
+		if base, ok := strings.CutSuffix(path, suffix); ok {
+			about, err := manifest.Read(base + manifest.Suffix)
+			if errors.Is(err, os.ErrNotExist) {
+				return nil, fault.New(fault.Usage, "build writes it; it says what is in the image", "there is no %s beside %s", filepath.Base(base)+manifest.Suffix, path)
+			}
+			return about, err
+		}
+	}
+	return nil, fault.New(fault.Usage, "", "%s does not end in %s", path, strings.Join(known.Suffixes(), ", "))
+}
+
+// fileContent is a publish.Content that may have been made for it alone.
+type fileContent struct {
+	*os.File
+	size   int64
+	folder string // removed with it; "" for a file of the user's
+}
+
+// Size is the file's, in bytes.
+func (f *fileContent) Size() int64 { return f.size }
+
+// Close closes the file.
+func (f *fileContent) Close() error {
+	err := f.File.Close()
+	if f.folder != "" {
+		err = errors.Join(err, os.RemoveAll(f.folder))
+	}
+	return err
+}
+
+// openAs opens an image file as a file of a format: itself if it is of that
+// format, else what a conversion makes of it in a temporary folder.
+func openAs(ctx context.Context, path, formatName string) (_ *fileContent, err error) {
+	image, err := openImage(path, "")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = image.Close() }() // only read
+	target, err := known.Named(formatName)
+	if err != nil {
+		return nil, err
+	}
+	content := &fileContent{}
+	defer func() {
+		if err != nil && content.folder != "" {
+			err = errors.Join(err, os.RemoveAll(content.folder))
+		}
+	}()
+	if image.Format.Name != formatName {
+		if content.folder, err = os.MkdirTemp("", "nodesmith-publish-"); err != nil {
+			return nil, fmt.Errorf("make a folder for the %s: %w", formatName, err)
+		}
+		path = filepath.Join(content.folder, "disk"+target.Suffix)
+		if _, err := (format.Converter{}).Convert(ctx, image, []format.Target{{Path: path, New: target.New}}); err != nil {
+			return nil, readFault(fmt.Errorf("make an %s of the image: %w", formatName, err))
+		}
+	}
+	if content.File, err = os.Open(path); err != nil {
+		return nil, err
+	}
+	info, err := content.Stat()
+	if err != nil {
+		return nil, errors.Join(err, content.File.Close())
+	}
+	content.size = info.Size()
+	return content, nil
+}
+
+// unsafe is what does not stand in the names of journals.
+var unsafe = regexp.MustCompile(`[^A-Za-z0-9.-]+`)
+
+// journalFile is the journal of an image at a place.
+func journalFile(dir, place string, image publish.Image) string {
+	sum := sha256.Sum256([]byte(place)) // two places may differ in what is unsafe alone
+	name := unsafe.ReplaceAllString(place, "_")
+	return filepath.Join(dir, name[:min(len(name), 80)]+"-"+hex.EncodeToString(sum[:4]), image.Digest.Encoded()+".journal")
+}
+
+func openJournal(place string, image publish.Image) (*publish.Journal, error) {
+	dir, err := host.PublishDir()
+	if err != nil {
+		return nil, err
+	}
+	return publish.OpenJournal(journalFile(dir, place, image))
+}
+
+// journals reads all journals.
+func journals() ([]publish.State, error) {
+	dir, err := host.PublishDir()
+	if err != nil {
+		return nil, err
+	}
+	paths, err := filepath.Glob(filepath.Join(dir, "*", "*.journal"))
+	if err != nil {
+		return nil, err
+	}
+	var all []publish.State
+	for _, path := range paths {
+		state, err := publish.ReadState(path)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, state)
+	}
+	return all, nil
+}
+
+// statusDocument is a journal as status --json prints it.
+type statusDocument struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	publish.Header
+	Steps []publish.Entry `json:"steps"`
+}
+
+func showStatus(s streams, state publish.State, asJSON bool) error {
+	header := state.Header()
+	if asJSON {
+		return json.NewEncoder(s.out).Encode(statusDocument{publishVersion, "Status", header, state.Entries()})
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s at %s (%s)\n", header.Image, header.Place, header.Digest)
+	for _, e := range state.Entries() {
+		done := "done"
+		if !e.Done {
+			done = "not finished"
+		}
+		fmt.Fprintf(&b, "  %-12s %s", done, strings.TrimSpace(strings.Join([]string{string(e.Action), e.Region, e.Kind, e.Name}, " ")))
+		for key, value := range sorted(e.Notes) {
+			if len(value) <= 80 { // longer ones are the publisher's own bookkeeping
+				fmt.Fprintf(&b, " %s=%s", key, value)
+			}
+		}
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(s.out, b.String())
+	return err
+}
