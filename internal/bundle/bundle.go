@@ -78,8 +78,10 @@ func (f File) Open() (io.ReadCloser, int64, error) {
 
 // Store holds bundles.
 type Store struct {
-	// Blobs is what an engine reads bundles from.
+	// Blobs is what an engine reads bundles from; each blob is verified before it
+	// is read for the first time.
 	Blobs content.Store
+	blobs *verifiedStore
 	index string
 }
 
@@ -93,7 +95,8 @@ func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(index, 0o755); err != nil {
 		return nil, fmt.Errorf("opening the input store: %w", err)
 	}
-	return &Store{Blobs: store, index: index}, nil
+	verified := &verifiedStore{Store: store}
+	return &Store{Blobs: verified, blobs: verified, index: index}, nil
 }
 
 // Content returns the bundle of files that are read here and now: small ones,
@@ -243,6 +246,7 @@ func (s *Store) writeBlob(ctx context.Context, mediaType string, write func(io.W
 		_ = s.Blobs.Abort(context.WithoutCancel(ctx), reference)
 		return ocispecs.Descriptor{}, fault.NoSpaceOr(err)
 	}
+	s.blobs.wrote(desc.Digest)
 	return desc, nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path"
 	"strings"
-	"time"
 )
 
 // Unpack writes the files of an uncompressed data.tar under root, with the
@@ -19,13 +18,9 @@ import (
 // root: os.Root refuses that, whatever the archive says. A file or link that
 // stands in the way is replaced; a directory that is there, or a link to one,
 // stays, and a file in its place is an error. What filter leaves out is skipped.
-func Unpack(ctx context.Context, root *os.Root, data io.Reader, filter Filter) error {
+// The times of directories are left to times, which several packages share.
+func Unpack(ctx context.Context, root *os.Root, data io.Reader, filter Filter, times *DirectoryTimes) error {
 	archive := tar.NewReader(data)
-	type dir struct {
-		name string
-		time time.Time
-	}
-	var dirs []dir
 	for {
 		header, err := archive.Next()
 		if errors.Is(err, io.EOF) {
@@ -45,12 +40,9 @@ func Unpack(ctx context.Context, root *os.Root, data io.Reader, filter Filter) e
 			return fmt.Errorf("data.tar: %s: %w", header.Name, err)
 		}
 		if header.Typeflag == tar.TypeDir {
-			dirs = append(dirs, dir{name, header.ModTime})
-		}
-	}
-	for _, d := range dirs { // last, because their content changes them
-		if err := root.Chtimes(d.name, d.time, d.time); err != nil {
-			return fmt.Errorf("data.tar: %s: %w", d.name, err)
+			if err := times.add(root, name, header.ModTime); err != nil {
+				return fmt.Errorf("data.tar: %s: %w", header.Name, err)
+			}
 		}
 	}
 	// The compressor's checksum stands behind the last tar block.
@@ -83,7 +75,7 @@ func unpackEntry(root *os.Root, name string, header *tar.Header, content io.Read
 			return err
 		}
 	case tar.TypeSymlink:
-		if err := root.Symlink(header.Linkname, name); err != nil {
+		if err := Symlink(root, header.Linkname, name, header.ModTime); err != nil {
 			return err
 		}
 		return root.Lchown(name, header.Uid, header.Gid)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -23,10 +24,16 @@ var packed = time.Unix(1_700_000_000, 0)
 // tarOf returns an archive of the entries; a file's content is its own name.
 func tarOf(t testing.TB, entries ...tar.Header) []byte {
 	t.Helper()
+	return tarAt(t, packed, entries...)
+}
+
+// tarAt is tarOf for files of another time.
+func tarAt(t testing.TB, when time.Time, entries ...tar.Header) []byte {
+	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, h := range entries {
-		h.ModTime = packed
+		h.ModTime = when
 		if h.Uid == 0 && h.Gid == 0 {
 			h.Uid, h.Gid = os.Getuid(), os.Getgid()
 		}
@@ -130,7 +137,7 @@ func TestUnpackNeverLeavesTheRoot(t *testing.T) {
 	for name, entries := range tests {
 		t.Run(name, func(t *testing.T) {
 			root, _, secret := cell(t)
-			if err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, entries...)), Filter{}); err == nil {
+			if err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, entries...)), Filter{}, &DirectoryTimes{}); err == nil {
 				t.Error("no error")
 			}
 			outside(t, secret)
@@ -143,7 +150,7 @@ func TestUnpackNeverLeavesTheRoot(t *testing.T) {
 func TestUnpackReplacesALinkNotItsTarget(t *testing.T) {
 	root, inside, secret := cell(t)
 	archive := tarOf(t, symlink("a", "../outside/secret"), file("a"), symlink("b", "../outside/secret"), hardlink("c", "b"))
-	if err := Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}); err != nil {
+	if err := Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}, &DirectoryTimes{}); err != nil {
 		t.Fatal(err)
 	}
 	outside(t, secret)
@@ -186,7 +193,7 @@ func TestUnpackLaysFilesOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root, inside, secret := cell(t)
 			for _, entries := range [][]tar.Header{test.before, test.entries} {
-				if err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, entries...)), Filter{}); err != nil {
+				if err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, entries...)), Filter{}, &DirectoryTimes{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -231,7 +238,11 @@ func TestUnpackKeepsOwnersModesAndTimes(t *testing.T) {
 		tar.Header{Name: "usr/bin/link", Typeflag: tar.TypeSymlink, Linkname: "su", Mode: 0o777, Uid: 7, Gid: 8},
 		tar.Header{Name: "usr/bin/hard", Typeflag: tar.TypeLink, Linkname: "usr/bin/su", Mode: 0o4755, Uid: 5, Gid: 6},
 	)
-	if err := Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}); err != nil {
+	var times DirectoryTimes
+	if err := Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}, &times); err != nil {
+		t.Fatal(err)
+	}
+	if err := times.Set(root, time.Unix(0, 0)); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]struct {
@@ -255,7 +266,7 @@ func TestUnpackKeepsOwnersModesAndTimes(t *testing.T) {
 		if info.Mode() != want.mode || stat.Uid != want.uid || stat.Gid != want.gid {
 			t.Errorf("%s is %v of %d:%d, want %v of %d:%d", name, info.Mode(), stat.Uid, stat.Gid, want.mode, want.uid, want.gid)
 		}
-		if info.Mode()&fs.ModeSymlink == 0 && !info.ModTime().Equal(packed) {
+		if !info.ModTime().Equal(packed) {
 			t.Errorf("%s is of %v, want %v", name, info.ModTime(), packed)
 		}
 	}
@@ -265,7 +276,7 @@ func TestUnpackStopsWithItsContext(t *testing.T) {
 	root, inside, _ := cell(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Unpack(ctx, root, bytes.NewReader(tarOf(t, file("a"))), Filter{}); !errors.Is(err, context.Canceled) {
+	if err := Unpack(ctx, root, bytes.NewReader(tarOf(t, file("a"))), Filter{}, &DirectoryTimes{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want the context's", err)
 	}
 	if entries, err := os.ReadDir(inside); err != nil || len(entries) > 0 {
@@ -275,9 +286,50 @@ func TestUnpackStopsWithItsContext(t *testing.T) {
 
 func TestUnpackNamesTheEntryThatFails(t *testing.T) {
 	root, _, _ := cell(t)
-	err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, file("./ok"), file("../outside/evil"))), Filter{})
+	err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, file("./ok"), file("../outside/evil"))), Filter{}, &DirectoryTimes{})
 	if err == nil || !strings.Contains(err.Error(), "../outside/evil") {
 		t.Errorf("error %v does not name the entry", err)
+	}
+}
+
+// Packages that share directories are unpacked in any order, at once: times must
+// not depend on it, nor on the clock.
+func TestTimesDoNotDependOnTheOrderOfPackages(t *testing.T) {
+	older := tarOf(t, dir("./"), dir("./usr/"), dir("./usr/share/"), file("./usr/share/a"), symlink("./usr/l", "share"))
+	newer := tarAt(t, packed.Add(time.Hour), dir("./usr/"), dir("./usr/share/"), file("./usr/share/b"), file("./implied/by/a/file"))
+	var seen []string
+	for _, order := range [][][]byte{{older, newer}, {newer, older}} {
+		root, inside, _ := cell(t)
+		var times DirectoryTimes
+		for _, archive := range order {
+			if err := Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}, &times); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := times.Set(root, time.Unix(0, 0)); err != nil {
+			t.Fatal(err)
+		}
+		var all strings.Builder
+		if err := filepath.WalkDir(inside, func(path string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
+			}
+			info, err := d.Info()
+			if err != nil {
+				return err
+			}
+			name, err := filepath.Rel(inside, path)
+			fmt.Fprintln(&all, name, info.ModTime().Unix())
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		seen = append(seen, all.String())
+	}
+	want := ". 1700000000\nimplied 0\nimplied/by 0\nimplied/by/a 0\nimplied/by/a/file 1700003600\nusr 1700003600\nusr/l 1700000000\n" +
+		"usr/share 1700003600\nusr/share/a 1700000000\nusr/share/b 1700003600\n"
+	if seen[0] != want || seen[1] != want {
+		t.Errorf("%s\n%s\nwant %s", seen[0], seen[1], want)
 	}
 }
 
@@ -290,7 +342,7 @@ func FuzzUnpack(f *testing.F) {
 			return
 		}
 		root, _, secret := cell(t)
-		_ = Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}) // what is refused does not matter, what gets out does
+		_ = Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}, &DirectoryTimes{}) // what is refused does not matter, what gets out does
 		outside(t, secret)
 	})
 }

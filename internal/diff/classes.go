@@ -2,7 +2,6 @@ package diff
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -73,11 +72,8 @@ func (c *classifier) classify(ctx context.Context, a, b *side) error {
 		}
 	}
 	for _, s := range []*side{b, a} {
-		for prefix, tree := range map[string]*imagefs.Tree{"": s.image.Tree, "esp:": s.separateESP()} {
-			if tree == nil {
-				continue
-			}
-			if err := c.files(ctx, partitionNames(s.image), prefix, tree.Root(), 0); err != nil {
+		for _, tree := range s.image.Trees() {
+			if err := c.files(ctx, partitionNames(s.image), prefix(tree.Name), tree.Root(), 0); err != nil {
 				return err
 			}
 		}
@@ -92,16 +88,9 @@ func (c *classifier) classify(ctx context.Context, a, b *side) error {
 func partitionNames(image *imagefs.Image) map[int64]string {
 	out := map[int64]string{}
 	for _, p := range image.Table.Partitions {
-		out[p.Start] = partitionName(p)
+		out[p.Start] = p.Label()
 	}
 	return out
-}
-
-func partitionName(p imagefs.Partition) string {
-	if p.Name != "" {
-		return p.Name
-	}
-	return fmt.Sprintf("partition %d", p.Number)
 }
 
 // layout marks the regions of a file system that belong to no file.
@@ -115,7 +104,7 @@ func (c *classifier) layout(image *imagefs.Image, index int, p imagefs.Partition
 		return err
 	}
 	for _, r := range regions {
-		c.mark(p.Start+r.Physical, r.Length, partitionName(p)+": "+r.Kind, "")
+		c.mark(p.Start+r.Physical, r.Length, p.Label()+": "+r.Kind, "")
 	}
 	return nil
 }
@@ -178,7 +167,7 @@ func place(path string) string {
 // rest marks what nothing else explained, by partition.
 func (c *classifier) rest(image *imagefs.Image) {
 	for _, p := range image.Table.Partitions {
-		c.mark(p.Start, p.Size, partitionName(p)+": other", "")
+		c.mark(p.Start, p.Size, p.Label()+": other", "")
 	}
 	c.mark(0, image.Size, "partition table and gaps", "")
 }

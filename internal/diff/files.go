@@ -73,20 +73,25 @@ type inode struct {
 	number uint64
 }
 
-// images compares all files of two images: those of the tree, then those of an
-// EFI system partition that the tree does not have.
+// images compares all files of two images: those of the tree that the node
+// sees, then those of other file systems, by the partitions' names.
 func (w *walk) images(a, b *side) error {
-	for _, set := range []struct {
-		prefix string
-		trees  [2]*imagefs.Tree
-	}{
-		{"", [2]*imagefs.Tree{a.image.Tree, b.image.Tree}},
-		{"esp:", [2]*imagefs.Tree{a.separateESP(), b.separateESP()}},
-	} {
-		w.prefix = set.prefix
+	trees, names := map[string][2]*imagefs.Tree{}, []string{}
+	for i, s := range []*side{a, b} {
+		for _, t := range s.image.Trees() {
+			pair, seen := trees[t.Name]
+			if !seen {
+				names = append(names, t.Name)
+			}
+			pair[i] = t.Tree
+			trees[t.Name] = pair
+		}
+	}
+	for _, name := range names {
+		w.prefix = prefix(name)
 		w.shared = [2]map[inode]string{{}, {}}
 		var roots [2]*imagefs.File
-		for i, t := range set.trees {
+		for i, t := range trees[name] {
 			if t != nil {
 				root := t.Root()
 				roots[i] = &root
@@ -99,14 +104,12 @@ func (w *walk) images(a, b *side) error {
 	return nil
 }
 
-// separateESP is the EFI system partition's tree unless the main one has it.
-func (s *side) separateESP() *imagefs.Tree {
-	for _, m := range s.image.Mounted {
-		if m.Partition.Type == imagefs.ESP {
-			return nil
-		}
+// prefix stands before the paths of a tree.
+func prefix(tree string) string {
+	if tree == "" {
+		return ""
 	}
-	return s.image.ESP
+	return tree + ":"
 }
 
 // compare compares what two trees have at one path; nil stands for nothing.

@@ -13,7 +13,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/client"
@@ -171,14 +173,24 @@ func (e *Engine) watched(ctx context.Context, title string, solve solveFunc) err
 // explain says which step failed, with its last lines.
 func explain(title string, failure error, tail *tail) error {
 	step, output := tail.failed()
-	if step == "" {
-		return fault.New(fault.Engine, "", "%s: %w", title, failure)
+	err := fmt.Errorf("%s: %w", title, failure)
+	if step != "" {
+		err = fmt.Errorf("%s: step %q: %w%s", title, step, rootCause(failure), output)
 	}
-	err := fault.NoSpaceOr(fmt.Errorf("%s: step %q: %w%s", title, step, rootCause(failure), output))
-	if fault.KindOf(err) == fault.NoSpace {
-		return err
+	switch {
+	case full(err):
+		return fault.New(fault.NoSpace, "free some space, or set XDG_CACHE_HOME to a larger file system", "%w", err)
+	case step == "":
+		return fault.New(fault.Engine, "", "%w", err)
 	}
 	return fault.New(fault.Engine, "the step's last lines are above; --progress plain shows all of its output", "%w", err)
+}
+
+// full reports whether a full file system caused a failure: by the error number,
+// or, where that came over a connection or out of a step, by its text.
+func full(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		strings.Contains(strings.ToLower(err.Error()), syscall.ENOSPC.Error())
 }
 
 // watch runs a solve once, shows its events and keeps the output of steps. The

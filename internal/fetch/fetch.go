@@ -52,6 +52,7 @@ type Cache struct {
 	dir     string
 	mirrors map[string][]string
 	client  *http.Client
+	stall   time.Duration // stallTimeout, but in tests
 }
 
 // New returns the cache in dir. Mirrors maps an archive's URL to the URLs to
@@ -63,7 +64,7 @@ func New(dir string, mirrors map[string][]string) *Cache {
 	// A digest is of the file as it is published: a server that marks a .gz
 	// file as encoded must not get it decoded on the way.
 	transport.DisableCompression = true
-	return &Cache{dir: dir, mirrors: mirrors, client: &http.Client{Transport: transport}}
+	return &Cache{dir: dir, mirrors: mirrors, client: &http.Client{Transport: transport}, stall: stallTimeout}
 }
 
 // Path returns where a file of that digest lies once it is fetched.
@@ -90,7 +91,7 @@ func (c *Cache) Fetch(ctx context.Context, file File) (string, error) {
 		return "", fault.New(fault.Unverifiable, "", "%s: %q is not a SHA-256 digest", file.URL, file.SHA256)
 	}
 	path := c.Path(file.SHA256)
-	if info, err := os.Stat(path); err == nil && info.Size() == file.Size {
+	if holds(path, file) {
 		return path, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -98,6 +99,24 @@ func (c *Cache) Fetch(ctx context.Context, file File) (string, error) {
 	}
 	err := c.tryMirrors(ctx, file.URL, func(url string) error { return c.download(ctx, url, file, path) })
 	return path, err
+}
+
+// holds reports whether the file at path is the one that is named. It is read
+// whole: a disk or a copy of the cache may have changed it since it was fetched,
+// and what is made of it would carry the change on.
+func holds(path string, file File) bool {
+	info, err := os.Stat(path)
+	if err != nil || info.Size() != file.Size {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	hash := sha256.New()
+	_, err = io.Copy(hash, f)
+	return err == nil && hex.EncodeToString(hash.Sum(nil)) == file.SHA256
 }
 
 // Get returns a small file whose digest is not known beforehand (a signed
@@ -183,8 +202,8 @@ func (c *Cache) open(ctx context.Context, url string) (io.ReadCloser, error) {
 		}
 		return nil, err
 	}
-	stalled := time.AfterFunc(stallTimeout, func() { cancel(fmt.Errorf("%s: no data for %s", redacted(url), stallTimeout)) })
-	return &body{ReadCloser: response.Body, ctx: ctx, cancel: cancel, stalled: stalled}, nil
+	stalled := time.AfterFunc(c.stall, func() { cancel(fmt.Errorf("%s: no data for %s", redacted(url), c.stall)) })
+	return &body{ReadCloser: response.Body, ctx: ctx, cancel: cancel, stalled: stalled, stall: c.stall}, nil
 }
 
 // redacted returns an address without the password that a mirror's may have.
@@ -203,16 +222,17 @@ func permanent(status int) bool {
 	return status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests
 }
 
-// body is a response's body that ends when no data comes for stallTimeout.
+// body is a response's body that ends when no data comes for stall.
 type body struct {
 	io.ReadCloser
 	ctx     context.Context // of this one request, for the cause of its end
 	cancel  context.CancelCauseFunc
 	stalled *time.Timer
+	stall   time.Duration
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	b.stalled.Reset(stallTimeout)
+	b.stalled.Reset(b.stall)
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) && b.ctx.Err() != nil {
 		err = context.Cause(b.ctx)

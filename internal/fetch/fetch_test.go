@@ -216,11 +216,55 @@ func TestFetchKeepsContentEncoded(t *testing.T) {
 	}
 }
 
+// stalling sends half of the content, and then nothing for as long as it is asked.
+func stalling(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+	_, _ = w.Write(content[:len(content)/2])
+	_ = http.NewResponseController(w).Flush()
+	<-r.Context().Done()
+}
+
+func TestADownloadThatStallsIsTriedAgain(t *testing.T) {
+	url, requests := serve(t, stalling, whole)
+	cache := New(t.TempDir(), nil)
+	cache.stall = 200 * time.Millisecond
+	if _, err := cache.Fetch(t.Context(), fileAt(url)); err != nil || requests.Load() != 2 {
+		t.Errorf("%v after %d requests", err, requests.Load())
+	}
+	url, _ = serve(t, stalling)
+	_, err := cache.Fetch(t.Context(), File{URL: url + "/other", SHA256: strings.Repeat("a", 64), Size: int64(len(content))})
+	if fault.KindOf(err) != fault.Network || !strings.Contains(err.Error(), "no data for 200ms") {
+		t.Errorf("%v (%v)", err, fault.KindOf(err))
+	}
+}
+
+func TestADamagedFileOfTheCacheIsFetchedAgain(t *testing.T) {
+	url, requests := serve(t, whole)
+	cache := New(t.TempDir(), nil)
+	path, err := cache.Fetch(t.Context(), fileAt(url))
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := bytes.Clone(content)
+	damaged[len(damaged)/2] ^= 1
+	if err := os.WriteFile(path, damaged, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cache.Fetch(t.Context(), fileAt(url)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, content) || requests.Load() != 2 {
+		t.Errorf("the damaged file stayed (%v), %d requests", err, requests.Load())
+	}
+}
+
 func TestMirrorsAreTriedInOrder(t *testing.T) {
 	const archive = "http://publisher.invalid/debian"
 	gone := httptest.NewServer(nil)
 	gone.Close()
-	for name, bad := range map[string]http.HandlerFunc{"lacks it": status(404), "is ill": status(500), "is hostile": altered} {
+	for name, bad := range map[string]http.HandlerFunc{
+		"lacks it": status(404), "is ill": status(500), "is hostile": altered, "breaks off": cut, "stalls": stalling,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			first, asked := serve(t, bad)
@@ -232,6 +276,7 @@ func TestMirrorsAreTriedInOrder(t *testing.T) {
 				whole(w, r)
 			})
 			cache := New(t.TempDir(), map[string][]string{archive: {first, gone.URL, second + "/mirror/"}})
+			cache.stall = 200 * time.Millisecond
 			if _, err := cache.Fetch(t.Context(), fileAt(archive)); err != nil {
 				t.Fatal(err)
 			}

@@ -138,15 +138,20 @@ func (s *Snapshot) readIndex(path, url string, further bool) error {
 // simple closure over dependencies (deb.Index.Closure): the first apt solves
 // for everything that a lock holds.
 func (s *Snapshot) Bootstrap() ([]lock.Package, error) {
-	closure, err := (&deb.Index{Packages: s.indices}).Closure("apt", "dpkg", "xz-utils")
+	return s.Closure("apt", "dpkg", "xz-utils")
+}
+
+// Closure returns packages by name with what they depend on.
+func (s *Snapshot) Closure(names ...string) ([]lock.Package, error) {
+	closure, err := (&deb.Index{Packages: s.indices}).Closure(names...)
 	if err != nil {
 		return nil, err
 	}
-	var bootstrap []lock.Package
+	var locked []lock.Package
 	for _, p := range closure {
-		bootstrap = append(bootstrap, s.byID[step.ID{Name: p.Name, Version: p.Version, Architecture: p.Architecture}])
+		locked = append(locked, s.byID[step.ID{Name: p.Name, Version: p.Version, Architecture: p.Architecture}])
 	}
-	return bootstrap, nil
+	return locked, nil
 }
 
 // Essential returns the names of the packages without which the release does

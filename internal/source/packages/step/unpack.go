@@ -2,6 +2,7 @@ package step
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -29,8 +30,9 @@ type UnpackConfig struct {
 
 // Unpack writes the files of packages into a tree, several packages at once,
 // without running anything of theirs: enough for a tree of tools, and the
-// ground on which dpkg can then install the essential packages properly.
-func Unpack(ctx context.Context, config UnpackConfig, _ time.Time) error {
+// ground on which dpkg can then install the essential packages properly. Times
+// are those of the packages, and epoch where no package names one.
+func Unpack(ctx context.Context, config UnpackConfig, epoch time.Time) error {
 	root, err := os.OpenRoot(config.Out)
 	if err != nil {
 		return err
@@ -46,7 +48,7 @@ func Unpack(ctx context.Context, config UnpackConfig, _ time.Time) error {
 				return err
 			}
 		}
-		if err := root.Symlink(target, link); err != nil {
+		if err := deb.Symlink(root, target, link, epoch); err != nil {
 			return err
 		}
 	}
@@ -54,16 +56,16 @@ func Unpack(ctx context.Context, config UnpackConfig, _ time.Time) error {
 		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
 			return err
 		}
-		if err := root.WriteFile(name, []byte(text), 0o644); err != nil {
+		if err := errors.Join(root.WriteFile(name, []byte(text), 0o644), root.Chtimes(name, epoch, epoch)); err != nil {
 			return err
 		}
 	}
-	filter := deb.NewFilter(config.Exclude, config.Include)
+	filter, times := deb.NewFilter(config.Exclude, config.Include), &deb.DirectoryTimes{}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for _, name := range config.Packages {
 		group.Go(func() error {
-			if err := unpackPackage(ctx, root, filepath.Join(config.From, name), filter); err != nil {
+			if err := unpackPackage(ctx, root, filepath.Join(config.From, name), filter, times); err != nil {
 				return fmt.Errorf("unpacking %s: %w", name, err)
 			}
 			return nil
@@ -72,11 +74,14 @@ func Unpack(ctx context.Context, config UnpackConfig, _ time.Time) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	if err := times.Set(root, epoch); err != nil {
+		return err
+	}
 	fmt.Printf("unpacked %d packages\n", len(config.Packages))
 	return nil
 }
 
-func unpackPackage(ctx context.Context, root *os.Root, file string, filter deb.Filter) error {
+func unpackPackage(ctx context.Context, root *os.Root, file string, filter deb.Filter, times *deb.DirectoryTimes) error {
 	archive, err := os.Open(file)
 	if err != nil {
 		return err
@@ -86,7 +91,7 @@ func unpackPackage(ctx context.Context, root *os.Root, file string, filter deb.F
 	if err != nil {
 		return err
 	}
-	if err := deb.Unpack(ctx, root, data, filter); err != nil {
+	if err := deb.Unpack(ctx, root, data, filter, times); err != nil {
 		_ = data.Close()
 		return err
 	}
