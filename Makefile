@@ -35,6 +35,7 @@ test: deps build ## everything that CI runs
 .PHONY: test-all
 test-all: test ## test, then every Kubernetes version on every Debian, and every format booted: hours without KVM
 	@go test -tags all -count=1 -timeout 6h -v -run 'TestEveryKubernetesOnEveryOS|TestTheImageBootsFromEveryFormat' ./test
+	@go test -tags all -count=1 -timeout 2h -run 'TestTwoHundredFaults' ./internal/publish/...
 
 .PHONY: unit
 unit: ## the fast tests alone

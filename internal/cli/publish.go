@@ -297,7 +297,7 @@ func showPlan(w io.Writer, plan *publish.Plan) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: sends %s at most\n", plan.Place, bytes1024(plan.Bytes()))
 	for _, step := range plan.Steps {
-		fmt.Fprintf(&b, "  %-7s %s", step.Action, strings.TrimSpace(strings.Join([]string{step.Region, step.Kind, step.Name}, " ")))
+		fmt.Fprintf(&b, "  %-7s %s", step.Action, words(step.Region, step.Kind, step.Name))
 		if step.Why != "" {
 			b.WriteString(" (" + step.Why + ")")
 		}
@@ -308,6 +308,11 @@ func showPlan(w io.Writer, plan *publish.Plan) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// words joins what is not empty.
+func words(all ...string) string {
+	return strings.Join(slices.DeleteFunc(all, func(s string) bool { return s == "" }), " ")
 }
 
 // oneFile says whether a path is a regular file.

@@ -204,7 +204,7 @@ func showStatus(s streams, state publish.State, asJSON bool) error {
 		if !e.Done {
 			done = "not finished"
 		}
-		fmt.Fprintf(&b, "  %-12s %s", done, strings.TrimSpace(strings.Join([]string{string(e.Action), e.Region, e.Kind, e.Name}, " ")))
+		fmt.Fprintf(&b, "  %-12s %s", done, words(string(e.Action), e.Region, e.Kind, e.Name))
 		for key, value := range sorted(e.Notes) {
 			if len(value) <= 80 { // longer ones are the publisher's own bookkeeping
 				fmt.Fprintf(&b, " %s=%s", key, value)

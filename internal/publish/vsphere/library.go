@@ -360,6 +360,9 @@ func retractItems(ctx context.Context, c *client, name string, plan *publish.Pla
 			}
 			step := publish.Step{ID: "remove/" + found.ID, Action: publish.Delete, Region: name, Kind: "library item", Name: found.Name}
 			step.Do = func(ctx context.Context, run *publish.Run) error {
+				if err := detachTag(ctx, c, plan.Image, found.reference()); err != nil {
+					return err
+				}
 				err := c.withREST(ctx, func(session *rest.Client) error { return deleteItem(ctx, library.NewManager(session), found.ID) })
 				if err != nil {
 					return err

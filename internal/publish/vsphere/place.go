@@ -130,19 +130,33 @@ func (p *place) network(ctx context.Context, name, wanted string) (object.Networ
 	return network, err
 }
 
-// choose returns the datastore for a virtual machine: of a cluster the one that
+// choose returns the datastore for a virtual machine with a disk of size bytes: of a cluster the one that
 // vSphere recommends.
-func (p *place) choose(ctx context.Context, c *client, name string) (*object.Datastore, error) {
+func (p *place) choose(ctx context.Context, c *client, name string, size int64) (*object.Datastore, error) {
 	if p.pod == nil {
 		return p.datastore, nil
+	}
+	disk := &types.VirtualDisk{
+		VirtualDevice: types.VirtualDevice{Key: -1, Backing: &types.VirtualDiskFlatVer2BackingInfo{
+			DiskMode: string(types.VirtualDiskModePersistent), ThinProvisioned: types.NewBool(true),
+		}},
+		CapacityInKB: size >> 10, CapacityInBytes: size,
 	}
 	pod, pool, folder := p.pod.Reference(), p.pool.Reference(), p.folder.Reference()
 	result, err := object.NewStorageResourceManager(c.Client).RecommendDatastores(ctx, types.StoragePlacementSpec{
 		Type: string(types.StoragePlacementSpecPlacementTypeCreate), ResourcePool: &pool, Folder: &folder,
-		PodSelectionSpec: types.StorageDrsPodSelectionSpec{StoragePod: &pod},
+		PodSelectionSpec: types.StorageDrsPodSelectionSpec{
+			StoragePod: &pod,
+			InitialVmConfig: []types.VmPodConfigForPlacement{{
+				StoragePod: pod, Disk: []types.PodDiskLocator{{DiskId: disk.Key, DiskBackingInfo: disk.Backing}},
+			}},
+		},
 		ConfigSpec: &types.VirtualMachineConfigSpec{
 			Name: name, GuestId: string(types.VirtualMachineGuestOsIdentifierOtherLinux64Guest), NumCPUs: 1, MemoryMB: 512,
 			Files: &types.VirtualMachineFileInfo{},
+			DeviceChange: []types.BaseVirtualDeviceConfigSpec{&types.VirtualDeviceConfigSpec{
+				Operation: types.VirtualDeviceConfigSpecOperationAdd, FileOperation: types.VirtualDeviceConfigSpecFileOperationCreate, Device: disk,
+			}},
 		},
 	})
 	if err != nil {

@@ -168,7 +168,7 @@ func (j *job) importSpec(ctx context.Context, a *archive) (*types.OvfCreateImpor
 		return nil, err
 	}
 	name := importName(j.name, j.image.Digest)
-	datastore, err := j.place.choose(ctx, j.client, name)
+	datastore, err := j.place.choose(ctx, j.client, name, j.image.Disk.Size())
 	if err != nil {
 		return nil, err
 	}

@@ -96,6 +96,8 @@ type openOptions struct {
 	Password string
 	Level    publish.Level
 	Digest   digest.Digest
+	// Hardware stands in for the field of Target: its JSON is a number.
+	Hardware int
 }
 
 // open makes the publisher as the command line does.
@@ -121,6 +123,7 @@ func open(_ context.Context, args []string) (publish.Publisher, publish.Image, e
 		Kubernetes: "v1.34.0", Digest: o.Digest, Level: o.Level, Disk: disk,
 		Open: func(context.Context, string) (publish.Content, error) { return openFile(o.OVA) },
 	}
+	o.Target.HardwareVersion = v1alpha1.Count(o.Hardware)
 	access := Access{User: url.UserPassword("user", o.Password), CAs: pool, Retry: publish.Policy{Tries: 8, First: time.Millisecond, Longest: 20 * time.Millisecond}}
 	return New(o.Target, access), image, nil
 }
