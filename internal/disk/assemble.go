@@ -21,7 +21,6 @@ import (
 	"syscall"
 	"time"
 
-	"nodesmith.dev/nodesmith/internal/disk/ext4"
 	"nodesmith.dev/nodesmith/internal/disk/fat"
 	"nodesmith.dev/nodesmith/internal/disk/gpt"
 	"nodesmith.dev/nodesmith/internal/disk/grub"
@@ -39,11 +38,11 @@ func Assemble(ctx context.Context, c *Config, epoch time.Time, progress io.Write
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("disk configuration: %w", err)
 	}
-	needs, err := c.measure()
+	contents, err := c.measure(ctx)
 	if err != nil {
 		return err
 	}
-	c = c.sized(needs)
+	c = c.sized(contents)
 	partitions, err := c.layout()
 	if err != nil {
 		return err
@@ -59,7 +58,7 @@ func Assemble(ctx context.Context, c *Config, epoch time.Time, progress io.Write
 			_ = os.Remove(unfinished)
 		}
 	}()
-	a := &assembly{Config: c, epoch: epoch, file: file, partitions: partitions, needs: needs, progress: progress}
+	a := &assembly{Config: c, epoch: epoch, file: file, partitions: partitions, contents: contents, progress: progress}
 	if err := a.write(ctx); err != nil {
 		if errors.Is(err, syscall.ENOSPC) {
 			return fault.New(fault.NoSpace, "free some space where the build keeps its state", "assemble the disk: %w", err)
@@ -98,7 +97,7 @@ type assembly struct {
 	epoch      time.Time
 	file       *os.File
 	partitions []gpt.Partition
-	needs      []usage // of the file systems, by partition
+	contents   []content // of the file systems, by partition
 	progress   io.Writer
 }
 
@@ -130,21 +129,18 @@ func (a *assembly) write(ctx context.Context) error {
 }
 
 func (a *assembly) writeFileSystem(ctx context.Context, index int, p Partition) error {
-	need, place, ids := a.needs[index], a.partitions[index], a.Identifiers.FileSystems[p.FileSystem.MountPoint]
-	if err := a.checkRoom(p, need, place.Length.Bytes()); err != nil {
+	content, place := &a.contents[index], a.partitions[index]
+	if err := a.checkRoom(p, content, place.Length.Bytes()); err != nil {
 		return err
 	}
-	a.report("%s: ext4 of %v for %s with %d files and %v", place.Name, place.Length.Bytes(), p.FileSystem.MountPoint, need.inodes, need.data.AlignUp(size.MiB))
-	return ext4.FileSystem{
-		Offset:   place.Start.Bytes(),
-		Size:     place.Length.Bytes(),
-		UUID:     ids.UUID,
-		HashSeed: ids.HashSeed,
-		Label:    p.FileSystem.Label,
-		Features: a.Features,
-		Epoch:    a.epoch,
-		Bare:     p.Role == Data,
-	}.Write(ctx, p.FileSystem.Tree, a.file.Name())
+	a.report("%s: ext4 of %v for %s with %d files and %v", place.Name, place.Length.Bytes(), p.FileSystem.MountPoint,
+		content.need.Inodes, content.need.Data.AlignUp(size.MiB))
+	content.system.Size, content.system.Epoch = place.Length.Bytes(), a.epoch
+	image, err := content.system.Build(ctx, content.entries)
+	if err != nil {
+		return err
+	}
+	return image.Write(ctx, a.file, int64(place.Start.Bytes()))
 }
 
 func (a *assembly) writeBIOSBoot(ctx context.Context, p gpt.Partition) (bootCode []byte, err error) {

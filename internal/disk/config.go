@@ -26,7 +26,7 @@ type Config struct {
 	Partitions []Partition `json:"partitions"`
 	Boot       Boot        `json:"boot"`
 	// Features are all features of the file systems, in mke2fs's names: what the
-	// target's boot loader, kernel and e2fsck understand.
+	// target's boot loader, kernel and e2fsck understand, and package ext4 writes.
 	Features []string `json:"features"`
 }
 
@@ -152,7 +152,7 @@ func (c *Config) Validate() error {
 	for _, p := range c.Partitions {
 		problems = append(problems, c.checkPartition(p))
 	}
-	sized := c.sized(make([]usage, len(c.Partitions)))
+	sized := c.sized(c.contents())
 	if _, err := sized.layout(); err != nil {
 		problems = append(problems, err)
 	}

@@ -29,7 +29,7 @@ const grubModules = "/usr/lib/grub/i386-pc"
 // needTools ends the test unless the machine has what step-disk runs.
 func needTools(t *testing.T) {
 	t.Helper()
-	testenv.Need(t, "mke2fs", "grub-mkimage")
+	testenv.Need(t, "grub-mkimage")
 	if _, err := os.Stat(grubModules); err != nil {
 		testenv.Lacks(t, grubModules)
 	}

@@ -36,15 +36,15 @@ func (c *Config) partitionType(p Partition) (kind gpt.GUID, known bool) {
 }
 
 // sized returns c with a size for the disk and for every partition that is
-// sized to its content; needs are what the content takes, by partition.
-func (c *Config) sized(needs []usage) *Config {
+// sized to its content, which is given by partition.
+func (c *Config) sized(contents []content) *Config {
 	out := *c
 	out.Partitions = slices.Clone(c.Partitions)
 	total := Alignment
 	for i := range out.Partitions {
 		p, length := &out.Partitions[i], c.Partitions[i].Size
 		if length == 0 && p.FileSystem != nil {
-			length = needs[i].leastFileSystem(p.FileSystem.Headroom)
+			length = contents[i].leastFileSystem(p.FileSystem.Headroom)
 		}
 		if i < len(out.Partitions)-1 { // the last one gets what is left
 			p.Size = length

@@ -1,4 +1,4 @@
-package ext4
+package ext4_test
 
 import (
 	"bytes"
@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"nodesmith.dev/nodesmith/internal/disk/ext4"
 	"nodesmith.dev/nodesmith/internal/disk/gpt"
+	"nodesmith.dev/nodesmith/internal/disk/hostdir"
 	"nodesmith.dev/nodesmith/internal/disk/size"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/testenv"
@@ -22,9 +24,9 @@ var bookworm = strings.Split("has_journal,ext_attr,resize_inode,dir_index,filety
 
 const offset = 3 * size.MiB
 
-func sample(features ...string) FileSystem {
-	return FileSystem{
-		Offset: offset, Size: 64 * size.MiB, Label: "root", Features: append(features, bookworm...),
+func sample(features ...string) ext4.FileSystem {
+	return ext4.FileSystem{
+		Size: 64 * size.MiB, Label: "root", Features: append(features, bookworm...),
 		UUID:     gpt.MustGUID("11111111-2222-8333-8444-555555555555"),
 		HashSeed: gpt.MustGUID("11111111-2222-8333-8444-666666666666"),
 		Epoch:    time.Unix(1_750_000_000, 0),
@@ -61,23 +63,45 @@ func makeTree(t *testing.T) string {
 	return dir
 }
 
-func write(t *testing.T, f FileSystem, tree string) string {
+// build lays a tree of the host out.
+func build(t *testing.T, f ext4.FileSystem, tree string) (*ext4.Image, error) {
+	t.Helper()
+	entries, err := hostdir.Entries(t.Context(), tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.Build(t.Context(), entries)
+}
+
+// write writes the tree's file system into a new file, at an offset.
+func write(t *testing.T, f ext4.FileSystem, tree string) string {
+	t.Helper()
+	image, err := build(t, f, tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writeImage(t, image, offset)
+}
+
+func writeImage(t testing.TB, image *ext4.Image, offset size.Bytes) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "disk.raw")
-	if err := os.WriteFile(path, nil, 0o644); err != nil {
+	file, err := os.Create(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(path, int64(f.Offset+f.Size+size.MiB)); err != nil {
+	defer file.Close()
+	if err := file.Truncate(int64(offset) + image.Size() + int64(size.MiB)); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Write(t.Context(), tree, path); err != nil {
+	if err := image.Write(t.Context(), file, int64(offset)); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
 func TestE2fsckFindsNothing(t *testing.T) {
-	testenv.Need(t, "e2fsck", "mke2fs")
+	testenv.Need(t, "e2fsck")
 	for name, extra := range map[string][]string{"bookworm": nil, "checksum seed": {"metadata_csum_seed"}} {
 		t.Run(name, func(t *testing.T) {
 			path := write(t, sample(extra...), makeTree(t))
@@ -96,7 +120,7 @@ func TestE2fsckFindsNothing(t *testing.T) {
 }
 
 func TestTimesComeFromTheTreeAndTheEpoch(t *testing.T) {
-	testenv.Need(t, "debugfs", "mke2fs")
+	testenv.Need(t, "debugfs")
 	path := write(t, sample(), makeTree(t))
 	old, epoch := fmt.Sprintf("0x%x", 1_600_000_000), fmt.Sprintf("0x%x", sample().Epoch.Unix())
 	for file, want := range map[string]string{
@@ -121,7 +145,7 @@ func TestTimesComeFromTheTreeAndTheEpoch(t *testing.T) {
 }
 
 func TestCopiesOfATreeGiveTheSameBytes(t *testing.T) {
-	testenv.Need(t, "cp", "mke2fs")
+	testenv.Need(t, "cp")
 	tree := makeTree(t)
 	twin := filepath.Join(t.TempDir(), "twin")
 	if out, err := exec.Command("cp", "-a", tree, twin).CombinedOutput(); err != nil {
@@ -142,13 +166,13 @@ func TestCopiesOfATreeGiveTheSameBytes(t *testing.T) {
 }
 
 func TestNothingIsWrittenOutsideTheRegion(t *testing.T) {
-	testenv.Need(t, "mke2fs")
+	testenv.Need(t)
 	f := sample()
 	image, err := os.ReadFile(write(t, f, makeTree(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, region := range map[string][]byte{"before": image[:f.Offset], "behind": image[f.Offset+f.Size:]} {
+	for name, region := range map[string][]byte{"before": image[:offset], "behind": image[offset+f.Size:]} {
 		if len(bytes.Trim(region, "\x00")) != 0 {
 			t.Errorf("bytes were written %s the region", name)
 		}
@@ -156,7 +180,7 @@ func TestNothingIsWrittenOutsideTheRegion(t *testing.T) {
 }
 
 func TestTheRootDirectoryIsTheTrees(t *testing.T) {
-	testenv.Need(t, "debugfs", "mke2fs", "e2fsck")
+	testenv.Need(t, "debugfs", "e2fsck")
 	testenv.NeedRoot(t)
 	tree := makeTree(t)
 	if err := os.Chown(tree, 70_000, 80_000); err != nil {
@@ -181,7 +205,7 @@ func TestTheRootDirectoryIsTheTrees(t *testing.T) {
 }
 
 func TestABareFileSystemHasNothingInIt(t *testing.T) {
-	testenv.Need(t, "debugfs", "mke2fs", "e2fsck")
+	testenv.Need(t, "debugfs", "e2fsck")
 	f := sample()
 	f.Bare = true
 	path := write(t, f, t.TempDir())
@@ -196,21 +220,25 @@ func TestABareFileSystemHasNothingInIt(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(full, "lost+found", "x"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Write(t.Context(), full, path); err == nil || !strings.Contains(err.Error(), "lost+found is there, and not empty") {
+	if _, err := build(t, f, full); err == nil || !strings.Contains(err.Error(), "lost+found is there, and not empty") {
 		t.Errorf("with a lost+found in the tree: %v", err)
 	}
 }
 
-// What mke2fs leaves free is never less than Overhead says, and hardly more.
-func TestOverheadIsWhatMke2fsTakes(t *testing.T) {
-	testenv.Need(t, "dumpe2fs", "mke2fs")
+// What an empty file system leaves free is never less than Capacity says, and
+// hardly more.
+func TestCapacityIsWhatIsFree(t *testing.T) {
+	testenv.Need(t, "dumpe2fs")
 	empty := t.TempDir()
 	for _, length := range []size.Bytes{16, 64, 127, 128, 200, 1024, 3000, 8192, 20_000, 300_000} {
 		length *= size.MiB
 		f := sample()
-		f.Offset, f.Size = 0, length
-		path := write(t, f, empty)
-		out, err := exec.Command("dumpe2fs", "-h", path).Output()
+		f.Size = length
+		image, err := build(t, f, empty)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("dumpe2fs", "-h", writeImage(t, image, 0)).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -221,55 +249,50 @@ func TestOverheadIsWhatMke2fsTakes(t *testing.T) {
 			}
 			return n
 		}
-		inodes, overhead := Overhead(length)
-		if free := length - size.Bytes(number("Free blocks"))*BlockSize; overhead < free || overhead > free+size.MiB+length/10_000 {
-			t.Errorf("%v: %v is taken, Overhead says %v", length, free, overhead)
+		capacity, err := f.Capacity()
+		if err != nil {
+			t.Fatal(err)
+		}
+		inodes, overhead := capacity.Inodes, length-capacity.Data
+		if free := length - size.Bytes(number("Free blocks"))*ext4.BlockSize; overhead < free || overhead > free+size.MiB+length/10_000 {
+			t.Errorf("%v: %v is taken, Capacity says %v", length, free, overhead)
 		}
 		if free := number("Free inodes"); inodes > free || inodes < free-1000 && inodes < free-free/100 {
-			t.Errorf("%v: %d inodes are free, Overhead says %d", length, free, inodes)
+			t.Errorf("%v: %d inodes are free, Capacity says %d", length, free, inodes)
 		}
-		if reserved, blocks := number("Reserved block count"), number("Block count"); reserved > blocks/ReservedShare {
+		if reserved, blocks := number("Reserved block count"), number("Block count"); reserved > blocks/ext4.ReservedShare {
 			t.Errorf("%v: %d of %d blocks are kept for root", length, reserved, blocks)
 		}
 	}
 }
 
 func TestATreeThatDoesNotFitIsTheSpecsFault(t *testing.T) {
-	testenv.Need(t, "mke2fs")
+	testenv.Need(t)
 	f, tree := sample(), t.TempDir()
 	f.Size = 16 * size.MiB
 	if err := os.WriteFile(filepath.Join(tree, "big"), bytes.Repeat([]byte("x"), int(20*size.MiB)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(t.TempDir(), "disk.raw")
-	if err := os.WriteFile(path, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Write(t.Context(), tree, path); fault.KindOf(err) != fault.BadSpec {
+	if _, err := build(t, f, tree); fault.KindOf(err) != fault.BadSpec {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestFileSystemsThatCannotBeAreErrors(t *testing.T) {
-	for name, spoil := range map[string]func(*FileSystem){
-		"odd size":        func(f *FileSystem) { f.Size++ },
-		"odd offset":      func(f *FileSystem) { f.Offset += 512 },
-		"no UUID":         func(f *FileSystem) { f.UUID = gpt.GUID{} },
-		"no hash seed":    func(f *FileSystem) { f.HashSeed = gpt.GUID{} },
-		"long label":      func(f *FileSystem) { f.Label = strings.Repeat("x", 17) },
-		"no features":     func(f *FileSystem) { f.Features = nil },
-		"hostile name":    func(f *FileSystem) { f.Features = []string{"extent,^filetype"} },
-		"no epoch":        func(f *FileSystem) { f.Epoch = time.Time{} },
-		"unknown feature": func(f *FileSystem) { f.Features = []string{"no_such_feature"} },
+	for name, spoil := range map[string]func(*ext4.FileSystem){
+		"odd size":        func(f *ext4.FileSystem) { f.Size++ },
+		"no UUID":         func(f *ext4.FileSystem) { f.UUID = gpt.GUID{} },
+		"no hash seed":    func(f *ext4.FileSystem) { f.HashSeed = gpt.GUID{} },
+		"long label":      func(f *ext4.FileSystem) { f.Label = strings.Repeat("x", 17) },
+		"no features":     func(f *ext4.FileSystem) { f.Features = nil },
+		"hostile name":    func(f *ext4.FileSystem) { f.Features = []string{"extent,^filetype"} },
+		"no epoch":        func(f *ext4.FileSystem) { f.Epoch = time.Time{} },
+		"unknown feature": func(f *ext4.FileSystem) { f.Features = []string{"no_such_feature"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := sample()
 			spoil(&f)
-			path := filepath.Join(t.TempDir(), "disk.raw")
-			if err := os.WriteFile(path, nil, 0o644); err != nil {
-				t.Fatal(err)
-			}
-			if err := f.Write(t.Context(), t.TempDir(), path); err == nil {
+			if _, err := build(t, f, t.TempDir()); err == nil {
 				t.Error("no error")
 			}
 		})

@@ -1,0 +1,78 @@
+package disk
+
+import (
+	"path"
+	"strings"
+
+	"nodesmith.dev/nodesmith/internal/disk/ext4"
+	"nodesmith.dev/nodesmith/internal/disk/size"
+)
+
+// class is a set of files that one cause changes: a part of each file system is
+// theirs, so that the growth of one class moves no other.
+type class struct {
+	ext4.Class
+	// paths are the files and directories, by absolute path, whose content is the
+	// class's: the longest one decides.
+	paths []string
+}
+
+// classes are ordered from what changes least often. Their shares are some three
+// times what a node with Kubernetes takes of a disk of 8 GiB; on disks of 16 GiB
+// and more the bounds make their places those of every larger disk. The bounds
+// of inodes keep the tables small: a table's block that is empty is not written.
+var classes = []class{
+	{ext4.Class{Name: "operating system", Share: 40, MaxSize: 6 * size.GiB, MaxInodes: 96 << 10},
+		[]string{"/"}},
+	{ext4.Class{Name: "container runtime", Share: 6, MaxSize: 1 * size.GiB, MaxInodes: 8 << 10},
+		[]string{"/usr/local", "/opt/cni"}},
+	{ext4.Class{Name: "container images", Share: 26, MaxSize: 8 * size.GiB, MaxInodes: 64 << 10},
+		[]string{"/var/lib/containerd"}},
+	{ext4.Class{Name: "Kubernetes", Share: 10, MaxSize: 1 * size.GiB, MaxInodes: 4 << 10},
+		[]string{"/usr/bin/kubeadm", "/usr/bin/kubectl", "/usr/bin/kubelet"}},
+	{ext4.Class{Name: "node configuration", Share: 4, MaxSize: 512 * size.MiB, MaxInodes: 8 << 10},
+		[]string{"/etc", "/var/lib/kubelet", "/var/lib/cloud"}},
+	{ext4.Class{Name: "customization", Share: 14, MaxInodes: 64 << 10},
+		[]string{"/home", "/opt", "/root", "/srv"}},
+}
+
+// classByPath finds the class of a path by the longest of the classes' paths that
+// it is or that it is in.
+var classByPath = func() map[string]int {
+	byPath := map[string]int{}
+	for i, c := range classes {
+		for _, p := range c.paths {
+			byPath[p] = i
+		}
+	}
+	return byPath
+}()
+
+// classOf returns the index of the class that a file of the node belongs to.
+func classOf(file string) int {
+	for {
+		if i, found := classByPath[file]; found {
+			return i
+		}
+		if file == rootDir {
+			return 0
+		}
+		file = path.Dir(file)
+	}
+}
+
+// classify gives the entries of a file system their classes.
+func classify(mountPoint string, entries []ext4.Entry) {
+	for i := range entries {
+		entries[i].Class = classOf(path.Join(mountPoint, strings.TrimPrefix(entries[i].Path, "./")))
+	}
+}
+
+// fileSystemClasses returns what the file systems are divided among.
+func fileSystemClasses() []ext4.Class {
+	all := make([]ext4.Class, len(classes))
+	for i, c := range classes {
+		all[i] = c.Class
+	}
+	return all
+}
