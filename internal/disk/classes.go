@@ -22,17 +22,17 @@ type class struct {
 // and more the bounds make their places those of every larger disk. The bounds
 // of inodes keep the tables small: a table's block that is empty is not written.
 var classes = []class{
-	{ext4.Class{Name: "operating system", Share: 40, MaxSize: 6 * size.GiB, MaxInodes: 96 << 10},
+	{ext4.Class{Name: "operating system", Share: 60, MaxSize: 6 * size.GiB, MaxInodes: 160 << 10},
 		[]string{"/"}},
-	{ext4.Class{Name: "container runtime", Share: 6, MaxSize: 1 * size.GiB, MaxInodes: 8 << 10},
+	{ext4.Class{Name: "container runtime", Share: 5, MaxSize: 1 * size.GiB, MaxInodes: 8 << 10},
 		[]string{"/usr/local", "/opt/cni"}},
-	{ext4.Class{Name: "container images", Share: 26, MaxSize: 8 * size.GiB, MaxInodes: 64 << 10},
+	{ext4.Class{Name: "container images", Share: 18, MaxSize: 8 * size.GiB, MaxInodes: 64 << 10},
 		[]string{"/var/lib/containerd"}},
-	{ext4.Class{Name: "Kubernetes", Share: 10, MaxSize: 1 * size.GiB, MaxInodes: 4 << 10},
+	{ext4.Class{Name: "Kubernetes", Share: 6, MaxSize: 1 * size.GiB, MaxInodes: 4 << 10},
 		[]string{"/usr/bin/kubeadm", "/usr/bin/kubectl", "/usr/bin/kubelet"}},
-	{ext4.Class{Name: "node configuration", Share: 4, MaxSize: 512 * size.MiB, MaxInodes: 8 << 10},
+	{ext4.Class{Name: "node configuration", Share: 3, MaxSize: 512 * size.MiB, MaxInodes: 8 << 10},
 		[]string{"/etc", "/var/lib/kubelet", "/var/lib/cloud"}},
-	{ext4.Class{Name: "customization", Share: 14, MaxInodes: 64 << 10},
+	{ext4.Class{Name: "customization", Share: 8, MaxInodes: 64 << 10},
 		[]string{"/home", "/opt", "/root", "/srv"}},
 }
 

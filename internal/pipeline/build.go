@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/moby/buildkit/client/llb"
 
@@ -115,7 +116,7 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		}
 		node := nodeInputs{
 			image: image, lock: l, digest: digest, release: release, repositories: from.kept, infrastructure: infrastructure,
-			disk: diskConfig(image.Spec.Disk, size.Bytes(imported.SizeUnit), digest+"/"+name), version: p.options.Version,
+			disk: diskConfig(image.Spec.Disk, size.Bytes(imported.SizeUnit), diskSeed(image, release, name)), version: p.options.Version,
 		}
 		root, err := p.node(ctx, node, p.builder.Merge(system, kubernetes), buildContext)
 		if err != nil {
@@ -139,6 +140,14 @@ func archives(images []v1alpha1.ContainerImage, buildContext fs.FS) []tree.Image
 		}
 	}
 	return local
+}
+
+// diskSeed is what the identifiers of a disk follow from: what the image is, but
+// not what is in it. All checksums within a file system depend on its identifier,
+// so that one which changed with every lock would change every disk as a whole.
+// Machines made from one image have the same identifiers anyway.
+func diskSeed(image *v1alpha1.NodeImage, release distro.Release, infrastructure string) string {
+	return strings.Join([]string{image.Metadata.Name, release.Distro, release.Version, release.Architecture, infrastructure}, "/")
 }
 
 // lockDigest returns the digest (sha256:...) of the lock's file.

@@ -15,11 +15,12 @@ import (
 // Each class has a region of the file system, whose bounds follow from the size
 // of the file system alone. Blocks are handed out in slots. A large file has
 // slots of its own, side by side; where they begin is a hash of its path.
-// Small files, and directories as the list of names that they are, share slots
-// in the order of their paths: a slot's content is cut off where a hash of the
-// next path says so, and the slot's place is a hash of its first path. A new
-// file thus moves what stands behind it in its slot, and what it takes the place
-// of: larger files choose first, and the order of paths decides between others.
+// Small files, and directories as the list of names that they are, make groups
+// in the order of their paths: a group begins where a hash of the path says so.
+// A group shares a slot, or more when it is large, whose place is a hash of its
+// first path. A new file thus moves what stands behind it in its slot, and what
+// it takes the place of: larger files choose first, and the order of paths
+// decides between others.
 //
 // What finds no room in its region takes some at the file system's end, then
 // whatever is free. Only when that does not suffice is everything laid out
@@ -73,8 +74,8 @@ const (
 	slotBlocks = 128
 	// largeBlocks is from when a file has slots of its own.
 	largeBlocks = slotBlocks / 2
-	// meanBlocks is what small files fill of a slot on average, before it is full.
-	meanBlocks = slotBlocks * 3 / 4
+	// meanWeight is what a group weighs on average: a block as much as a name.
+	meanWeight = slotBlocks * 3 / 4
 	// choices is how many places a file's path has.
 	choices = 16
 )
@@ -124,21 +125,42 @@ func (b *builder) objects() []*object {
 	return all
 }
 
-// items puts small objects together: see the beginning of this file.
+// gather gives each node its group: see the beginning of this file.
+func (t *tree) gather() {
+	open := map[int]string{} // by class
+	for _, n := range t.nodes {
+		weight := uint64(1)
+		for _, o := range []*object{n.content, n.attributes} {
+			if o != nil && o.length < largeBlocks {
+				weight += o.length
+			}
+		}
+		group, begun := open[n.Class]
+		if !begun || spread(n.Path, "group")/(^uint64(0)/meanWeight) < weight {
+			group = n.Path
+			open[n.Class] = group
+		}
+		n.group = group
+	}
+}
+
+// items puts the small objects of a group together, as many as a slot holds. It
+// names a group's further slots by their number, not by the file that happens to
+// be the first: they keep their places when one more file comes before them.
 func items(objects []*object) []*item {
 	var all []*item
-	open := map[int]*item{} // by class
+	open, parts := map[string]*item{}, map[string]int{} // by group
 	for _, o := range objects {
-		class := o.node.Class
+		class, group := o.node.Class, o.node.group
 		if o.length >= largeBlocks {
 			all = append(all, &item{o.node.Path, class, o.length, []*object{o}})
 			continue
 		}
-		last := open[class]
-		cut := o != o.node.attributes && spread(o.node.Path, "cut")/(^uint64(0)/meanBlocks) < o.length
-		if last == nil || cut || last.length+o.length > slotBlocks {
-			last = &item{key: o.node.Path, class: class}
-			open[class] = last
+		last := open[group]
+		if last == nil || last.length+o.length > slotBlocks {
+			last = &item{key: fmt.Sprint(group, "\x00", parts[group]), class: class}
+			open[group] = last
+			parts[group]++
 			all = append(all, last)
 		}
 		last.length += o.length
@@ -182,23 +204,23 @@ func (b *builder) placeStable(a *allocator, objects []*object) bool {
 }
 
 // choose finds slots for an item in its region: at one of the places that its
-// path has, or at the first free ones behind the first of them.
+// path has, or at the first free ones behind the first of them. A file that grows
+// keeps its place.
 func choose(a *allocator, i *item, r region) (slot uint64, found bool) {
 	n := i.slots()
 	if r.length() < n {
 		return 0, false
 	}
-	places := r.length() - n + 1
+	fits := func(slot uint64) bool { return slot+n <= r.end && a.isFree(slot*slotBlocks, n*slotBlocks) }
 	for choice := range choices {
-		slot := r.start + spread(i.key, fmt.Sprint("place ", choice))%places
-		if a.isFree(slot*slotBlocks, n*slotBlocks) {
+		slot := r.start + spread(i.key, fmt.Sprint("place ", choice))%r.length()
+		if fits(slot) {
 			return slot, true
 		}
 	}
-	first := spread(i.key, "place 0") % places
-	for k := range places {
-		slot := r.start + (first+k)%places
-		if a.isFree(slot*slotBlocks, n*slotBlocks) {
+	first := spread(i.key, "place 0") % r.length()
+	for k := range r.length() {
+		if slot := r.start + (first+k)%r.length(); fits(slot) {
 			return slot, true
 		}
 	}
