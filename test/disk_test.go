@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/format/inspect"
+	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/testenv"
 	"nodesmith.dev/nodesmith/internal/vmtest"
 )
@@ -63,11 +63,11 @@ func names(t *testing.T, image string) (names []string, size int64) {
 // holds checks an image against the contract and returns for which firmware.
 func holds(t *testing.T, image string) []string {
 	t.Helper()
-	var report contract.Report
-	if err := json.Unmarshal([]byte(must(t, "verify", image, "--level", "contract", "--strict", "--json").out), &report); err != nil {
+	var verified report.Verification
+	if err := json.Unmarshal([]byte(must(t, "verify", image, "--level", "contract", "--strict", "--json").out), &verified); err != nil {
 		t.Fatal(err)
 	}
-	return report.Firmware
+	return verified.Firmware
 }
 
 func TestADiskOfSeveralFileSystemsHoldsTheContractAndBoots(t *testing.T) {
@@ -86,16 +86,16 @@ func TestADiskOfSeveralFileSystemsHoldsTheContractAndBoots(t *testing.T) {
 	}
 	t.Parallel()
 	r := nodesmith(t, "verify", image, "--level", "boot", "--json", "--deadline", "20m")
-	var report vmtest.Report
-	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
+	var verified report.Verification
+	if err := json.Unmarshal([]byte(r.out), &verified); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, r.out, r.err)
 	}
-	if r.exit != 0 || len(report.Boots) != 1 || report.Boots[0].Firmware != vmtest.BIOS {
-		t.Fatalf("exit code %d, %+v\n%s", r.exit, report, r.err)
+	if r.exit != 0 || len(verified.Boots) != 1 || verified.Boots[0].Firmware != string(vmtest.BIOS) {
+		t.Fatalf("exit code %d, %+v\n%s", r.exit, verified, r.err)
 	}
-	at := slices.IndexFunc(report.Boots[0].Checks, func(c vmtest.Check) bool { return c.ID == "fstab.mounted" })
+	at := slices.IndexFunc(verified.Checks, func(c report.Check) bool { return c.ID == "fstab.mounted" })
 	for _, point := range []string{"/ ", "/var ", "/var/lib/containerd ", "/var/lib/etcd ", "/data/scratch "} {
-		if evidence := report.Boots[0].Checks[at].Evidence; !strings.Contains(" "+evidence, " "+point+"/dev/") {
+		if evidence := verified.Checks[at].Evidence; !strings.Contains(" "+evidence, " "+point+"/dev/") {
 			t.Errorf("%sis not among %q", point, evidence)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
 
@@ -15,12 +16,12 @@ import (
 func verdict(t *testing.T, file string) map[string]contract.Status {
 	t.Helper()
 	r := must(t, "verify", file, "--level", "contract", "--strict", "--json", "--infrastructure", "qemu")
-	var report contract.Report
-	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
+	var verified report.Verification
+	if err := json.Unmarshal([]byte(r.out), &verified); err != nil {
 		t.Fatal(err)
 	}
 	statuses := map[string]contract.Status{}
-	for _, result := range report.Results {
+	for _, result := range verified.Checks {
 		statuses[result.ID] = result.Status
 	}
 	return statuses

@@ -16,7 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
+	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/report"
+	"nodesmith.dev/nodesmith/internal/report/reporttest"
 	"nodesmith.dev/nodesmith/internal/testenv"
 	"nodesmith.dev/nodesmith/internal/vmtest"
 )
@@ -174,6 +179,43 @@ func TestASecondBuildRunsNoStepAndLeavesTheFilesAlone(t *testing.T) {
 	}
 }
 
+func TestBuildPrintsOneDocumentForPrograms(t *testing.T) {
+	testenv.NeedRoot(t)
+	var documents [2]report.Build
+	for i := range documents {
+		r := must(t, "build", "-f", example, "-o", built, "--set", "spec.formats=[raw]", "--locked", "--json")
+		reporttest.Validate(t, report.BuildKind, []byte(r.out))
+		if err := json.Unmarshal([]byte(r.out), &documents[i]); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"STAGE", "formats", "nodesmith verify " + qcow2()} {
+			if !strings.Contains(r.err, want) {
+				t.Errorf("no %s in\n%s", want, r.err)
+			}
+		}
+	}
+	for _, s := range documents[1].Stages {
+		if !s.Cached || s.Seconds > 0 || s.SizeBytes == 0 && s.Name != "node" {
+			t.Errorf("%+v of a build that had nothing to do", s)
+		}
+	}
+	for i, path := range []string{qcow2(), raw()} {
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		want, err := digest.FromReader(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := documents[0].Artifacts[i]
+		if a.Path != path || a.Digest != want.String() || a.Infrastructure != "qemu" || a.Architecture != "amd64" || a != documents[1].Artifacts[i] {
+			t.Errorf("%+v, then %+v; want digest %s", a, documents[1].Artifacts[i], want)
+		}
+	}
+}
+
 func TestAUsersFileChangesTheNodeAndNothingBelow(t *testing.T) {
 	dir := t.TempDir()
 	lock, err := os.ReadFile(filepath.Join(built, "debian-12.lock.yaml"))
@@ -290,19 +332,19 @@ func TestTheImageBootsOnBIOSAndUEFI(t *testing.T) {
 	t.Parallel()
 	// Twice the usual time: another guest and the contract's faults run meanwhile.
 	r := nodesmith(t, "verify", qcow2(), "--level", "boot", "--json", "--deadline", "20m")
-	var report vmtest.Report
-	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
+	var verified report.Verification
+	if err := json.Unmarshal([]byte(r.out), &verified); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, r.out, r.err)
 	}
-	if len(report.Boots) != 2 {
-		t.Errorf("%d boots, want 2", len(report.Boots))
+	if len(verified.Boots) != 2 {
+		t.Errorf("%d boots, want 2", len(verified.Boots))
 	}
-	for _, boot := range report.Boots {
-		t.Logf("%s on %s: %s in %.0f s, %d checks", boot.Firmware, boot.Accelerator, boot.Verdict, boot.Seconds, len(boot.Checks))
-		for _, check := range boot.Checks {
-			if check.Status != vmtest.Pass {
-				t.Errorf("%s: %s: %s", boot.Firmware, check.ID, check.Evidence)
-			}
+	for _, boot := range verified.Boots {
+		t.Logf("%s on %s: %s in %.0f s", boot.Firmware, boot.Accelerator, boot.Verdict, boot.Seconds)
+	}
+	for _, check := range verified.Checks {
+		if check.Status != contract.Passed {
+			t.Errorf("%s: %s: %s", check.Firmware, check.ID, check.Evidence)
 		}
 	}
 	if r.exit != 0 {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"nodesmith.dev/nodesmith/internal/contract"
+	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
 
@@ -33,12 +34,12 @@ func TestTheExampleOfEveryInfrastructureHoldsTheContract(t *testing.T) {
 				}
 			}
 			checked := must(t, "verify", image, "--level", "contract", "--strict", "--json")
-			var report contract.Report
-			if err := json.Unmarshal([]byte(checked.out), &report); err != nil {
+			var verified report.Verification
+			if err := json.Unmarshal([]byte(checked.out), &verified); err != nil {
 				t.Fatal(err)
 			}
-			if report.Infrastructure != infrastructure || report.Counts.Passed < 120 {
-				t.Errorf("the report is for %q with %+v", report.Infrastructure, report.Counts)
+			if verified.Infrastructure != infrastructure || verified.Counts()[contract.Passed] < 120 {
+				t.Errorf("the report is for %q with %+v", verified.Infrastructure, verified.Counts())
 			}
 			// One image at a time: the disk of the machine is not the test's.
 			if err := os.Remove(image); err != nil {

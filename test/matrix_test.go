@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"nodesmith.dev/nodesmith/internal/contract"
+	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/testenv"
-	"nodesmith.dev/nodesmith/internal/vmtest"
 )
 
 // What make test-all builds: every operating system with every Kubernetes.
@@ -69,7 +69,7 @@ func TestEveryKubernetesOnEveryOS(t *testing.T) {
 // proveMatrixImage checks an image against the contract, and boots it.
 func proveMatrixImage(t *testing.T, image, version string) {
 	checked := must(t, "verify", image, "--level", "contract", "--strict", "--json")
-	var static contract.Report
+	var static report.Verification
 	if err := json.Unmarshal([]byte(checked.out), &static); err != nil {
 		t.Fatal(err)
 	}
@@ -78,9 +78,9 @@ func proveMatrixImage(t *testing.T, image, version string) {
 	}
 	start := time.Now()
 	booted := must(t, "verify", image, "--level", "boot", "--firmware", "uefi", "--json", "--deadline", "15m")
-	var report vmtest.Report
-	if err := json.Unmarshal([]byte(booted.out), &report); err != nil {
+	var boots report.Verification
+	if err := json.Unmarshal([]byte(booted.out), &boots); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d checks of the contract passed; booted and reported in %.0f s", static.Counts.Passed, time.Since(start).Seconds())
+	t.Logf("%d checks of the contract passed; booted and reported in %.0f s", static.Counts()[contract.Passed], time.Since(start).Seconds())
 }

@@ -15,6 +15,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/imagefs"
 	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/report"
 )
 
 // spec writes a spec for an Ubuntu of the archive with a key beside it, and
@@ -98,12 +99,12 @@ func (a *ubuntuArchive) builds(t *testing.T) {
 	}
 	a.holds(t, filepath.Join(dir, "ubuntu-qemu.raw"))
 	r = must(t, "verify", filepath.Join(dir, "ubuntu-qemu.qcow2"), "--level", "contract", "--strict", "--json")
-	var report contract.Report
-	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
+	var verified report.Verification
+	if err := json.Unmarshal([]byte(r.out), &verified); err != nil {
 		t.Fatal(err)
 	}
-	if report.Image.System != "Ubuntu 24.04 LTS" || report.Image.Family != contract.Debian || report.Counts.Passed < 100 {
-		t.Errorf("%+v of %+v", report.Counts, report.Image)
+	if verified.Image.System != "Ubuntu 24.04 LTS" || verified.Image.Family != contract.Debian || verified.Counts()[contract.Passed] < 100 {
+		t.Errorf("%+v of %+v", verified.Counts(), verified.Image)
 	}
 }
 

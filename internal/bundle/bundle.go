@@ -19,9 +19,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
+	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/plugins/content/local"
@@ -37,6 +40,9 @@ import (
 
 // StoreID is the name under which an engine's session serves Store.Blobs.
 const StoreID = "nodesmith-inputs"
+
+// Prefix begins the name of every step that reads a bundle.
+const Prefix = "input: "
 
 // format changes when the same files would make another layer.
 const format = "nodesmith bundle 1"
@@ -83,6 +89,17 @@ type Store struct {
 	Blobs content.Store
 	blobs *verifiedStore
 	index string
+
+	mu   sync.Mutex
+	used map[string]int64
+}
+
+// Used returns the bundles that were asked for since Open, by name, with their
+// sizes in bytes.
+func (s *Store) Used() map[string]int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.used)
 }
 
 // Open opens the store in dir, which it makes if needed.
@@ -96,7 +113,7 @@ func Open(dir string) (*Store, error) {
 		return nil, fmt.Errorf("opening the input store: %w", err)
 	}
 	verified := &verifiedStore{Store: store}
-	return &Store{Blobs: verified, blobs: verified, index: index}, nil
+	return &Store{Blobs: verified, blobs: verified, index: index, used: map[string]int64{}}, nil
 }
 
 // Content returns the bundle of files that are read here and now: small ones,
@@ -123,67 +140,74 @@ func (s *Store) Content(ctx context.Context, name string, files ...File) (llb.St
 // The name is what progress shows.
 func (s *Store) Lazy(ctx context.Context, name, key string, list func() ([]File, error)) (llb.State, error) {
 	record := filepath.Join(s.index, digest.FromString(format+"\n"+key).Encoded())
-	manifest, err := s.recorded(ctx, record)
+	manifest, size, err := s.recorded(ctx, record)
 	if err != nil {
 		files, err := list()
 		if err != nil {
 			return llb.State{}, err
 		}
-		if manifest, err = s.write(ctx, files); err != nil {
+		if manifest, size, err = s.write(ctx, files); err != nil {
 			return llb.State{}, fmt.Errorf("input %q: %w", name, err)
 		}
 		if err := renameio.WriteFile(record, []byte(manifest), 0o644); err != nil {
 			return llb.State{}, fmt.Errorf("input %q: %w", name, err)
 		}
 	}
+	s.mu.Lock()
+	s.used[name] = size
+	s.mu.Unlock()
 	return llb.OCILayout("nodesmith.local/input@"+manifest.String(), llb.OCIStore("", StoreID),
-		llb.WithCustomName("input: "+name)), nil
+		llb.WithCustomName(Prefix+name)), nil
 }
 
-// recorded returns the manifest of a known key if all of it is still there.
-func (s *Store) recorded(ctx context.Context, record string) (digest.Digest, error) {
+// recorded returns the manifest of a known key and its layer's size, if all of
+// it is still there.
+func (s *Store) recorded(ctx context.Context, record string) (_ digest.Digest, size int64, _ error) {
 	text, err := os.ReadFile(record)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	manifest, err := digest.Parse(string(text))
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	data, err := content.ReadBlob(ctx, s.Blobs, ocispecs.Descriptor{Digest: manifest})
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	var m ocispecs.Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
-		return "", err
+		return "", 0, err
 	}
-	for _, blob := range append(m.Layers, m.Config) {
+	for _, blob := range slices.Concat(m.Layers, []ocispecs.Descriptor{m.Config}) {
 		if info, err := s.Blobs.Info(ctx, blob.Digest); err != nil || info.Size != blob.Size {
-			return "", fmt.Errorf("blob %s: %w", blob.Digest, errors.Join(err, errdefs.ErrNotFound))
+			return "", 0, fmt.Errorf("blob %s: %w", blob.Digest, errors.Join(err, errdefs.ErrNotFound))
 		}
 	}
-	return manifest, nil
+	for _, layer := range m.Layers {
+		size += layer.Size
+	}
+	return manifest, size, nil
 }
 
-func (s *Store) write(ctx context.Context, files []File) (digest.Digest, error) {
+func (s *Store) write(ctx context.Context, files []File) (_ digest.Digest, size int64, _ error) {
 	layer, err := s.writeLayer(ctx, files)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	config, err := s.writeJSON(ctx, ocispecs.MediaTypeImageConfig, ocispecs.Image{
 		Platform: ocispecs.Platform{OS: "linux", Architecture: "amd64"},
 		RootFS:   ocispecs.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}},
 	})
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	manifest, err := s.writeJSON(ctx, ocispecs.MediaTypeImageManifest, ocispecs.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispecs.MediaTypeImageManifest,
 		Config:    config, Layers: []ocispecs.Descriptor{layer},
 	})
-	return manifest.Digest, err
+	return manifest.Digest, layer.Size, err
 }
 
 func (s *Store) writeJSON(ctx context.Context, mediaType string, v any) (ocispecs.Descriptor, error) {

@@ -11,6 +11,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/infra"
+	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/vmtest"
 )
 
@@ -41,14 +42,14 @@ func (v verification) boot(ctx context.Context, s streams, path string) (err err
 	if v.console {
 		options.Console = s.err
 	}
-	report, failure := vmtest.Boot(ctx, options)
-	if report != nil {
-		if err := printReport(s.out, report, v.asJSON); err != nil {
+	result, failure := vmtest.Boot(ctx, options)
+	if result != nil {
+		if err := printBoot(s.out, result, v.asJSON); err != nil {
 			return err
 		}
 	}
 	// A guest's failure stands in the report, at length.
-	if report != nil && report.Verdict != vmtest.Pass && (failure == nil || fault.KindOf(failure) == fault.Guest) {
+	if result != nil && result.Verdict != vmtest.Pass && (failure == nil || fault.KindOf(failure) == fault.Guest) {
 		return fault.New(fault.Guest, "the report above says what the guest saw; --console shows its serial console", "%s failed the level %s", path, v.level)
 	}
 	return failure
@@ -76,9 +77,9 @@ func hardwareOf(path, infrastructure string) (infra.Hardware, error) {
 	return place.Hardware, nil
 }
 
-func printReport(w io.Writer, report *vmtest.Report, asJSON bool) error {
+func printBoot(w io.Writer, result *vmtest.Report, asJSON bool) error {
 	if !asJSON {
-		return report.WriteText(w)
+		return result.WriteText(w)
 	}
-	return printJSON(w, report)
+	return printJSON(w, report.OfBoot(result))
 }

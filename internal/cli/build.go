@@ -20,7 +20,7 @@ import (
 
 // open starts a pipeline for an image on this machine; signing is nil for what
 // makes no OVA.
-func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag, signing *signingFlags, s streams) (*pipeline.Pipeline, error) {
+func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag, engine engineFlags, signing *signingFlags, s streams) (*pipeline.Pipeline, error) {
 	show, err := progress.show(s.err)
 	if err != nil {
 		return nil, err
@@ -34,6 +34,7 @@ func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag,
 	if err != nil {
 		return nil, err
 	}
+	settings.Engine = engine.or(settings.Engine)
 	var signer *ova.Signer
 	if signing != nil {
 		if signer, err = signing.or(settings.OVASigning).signer(); err != nil {
@@ -48,9 +49,10 @@ func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag,
 func buildCommand(s streams) *cobra.Command {
 	var flags specFlags
 	var progress progressFlag
+	var engine engineFlags
 	var signing signingFlags
 	var output string
-	var locked bool
+	var locked, asJSON bool
 	c := &cobra.Command{
 		Use: "build -f FILE", Short: "Build the image files that a NodeImage describes", Args: noArguments,
 		Long: `Build the image files that a NodeImage describes.
@@ -58,8 +60,13 @@ func buildCommand(s streams) *cobra.Command {
 The lock beside the NodeImage (NAME.lock.yaml), or else the one in the output
 folder, decides every input; if neither fits the NodeImage, build locks first.
 The output folder receives NAME-INFRASTRUCTURE.FORMAT, for each infrastructure a
-manifest of what went in (docs/manifest.md), and the lock it was built from.`,
+manifest of what went in (docs/manifest.md), and the lock it was built from.
+
+Standard output receives the paths of the image files, a line each, or with --json
+one document, a BuildReport (nodesmith schema --kind BuildReport). Everything else
+goes to standard error.`,
 		Example: `  nodesmith build -f examples/debian-12.yaml -o out
+  nodesmith build -f examples/debian-12.yaml --json | jq -r '.artifacts[].digest'
   nodesmith build -f examples/debian-12.yaml --set spec.kubernetes.version=v1.34.1`,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			start := time.Now()
@@ -72,7 +79,7 @@ manifest of what went in (docs/manifest.md), and the lock it was built from.`,
 			if err != nil {
 				return err
 			}
-			p, err := open(c.Context(), spec.image, progress, &signing, s)
+			p, err := open(c.Context(), spec.image, progress, engine, &signing, s)
 			if err != nil {
 				return err
 			}
@@ -90,13 +97,25 @@ manifest of what went in (docs/manifest.md), and the lock it was built from.`,
 			if err != nil {
 				return err
 			}
-			return printArtifacts(s, spec.image, artifacts, time.Since(start))
+			stages, err := p.Stages(l, artifacts)
+			if err != nil {
+				return err
+			}
+			if err := printClosing(s.err, spec.image, artifacts, stages, time.Since(start)); err != nil {
+				return err
+			}
+			if asJSON {
+				return printBuild(c.Context(), s.out, spec.image, artifacts, stages)
+			}
+			return printPaths(s.out, artifacts)
 		},
 	}
 	flags.register(c)
 	progress.register(c)
+	engine.register(c)
 	signing.register(c)
 	c.Flags().StringVarP(&output, "output", "o", "out", "the `DIR` that receives the image files and the lock")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document, a BuildReport, on standard output")
 	c.Flags().BoolVar(&locked, "locked", false, "fail if there is no lock that fits the NodeImage")
 	return c
 }
@@ -127,39 +146,10 @@ func findLock(image *v1alpha1.NodeImage, required bool, dirs ...string) (*lock.L
 	return nil, fault.New(fault.BadSpec, "run nodesmith lock first", "--locked: there is no %s", filepath.Join(dirs[0], pipeline.LockName(image)))
 }
 
-func printArtifacts(s streams, image *v1alpha1.NodeImage, artifacts []pipeline.Artifact, took time.Duration) error {
-	spec := image.Spec
-	fmt.Fprintf(s.err, "\nBuilt %s: %s %s, Kubernetes %s, %s, in %s\n", image.Metadata.Name,
-		spec.OS.Distro, spec.OS.Version, spec.Kubernetes.Version, spec.Architecture, took.Round(100*time.Millisecond))
-	for _, a := range artifacts {
-		fmt.Fprintf(s.err, "  %-12s %-6s %s disk, %s stored\n", a.Infrastructure, a.Format, bytes1024(a.SizeBytes), bytes1024(a.StoredBytes))
-	}
-	fmt.Fprintf(s.err, "Prove that it boots: nodesmith verify %s --level boot\n\n", artifacts[0].Path)
-	for _, a := range artifacts {
-		if _, err := fmt.Fprintln(s.out, a.Path); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// bytes1024 returns a size for people, in units of 1024.
-func bytes1024(n int64) string {
-	const units = "KMGTPE"
-	value, unit := float64(n), -1
-	for value >= 1024 && unit < len(units)-1 {
-		value /= 1024
-		unit++
-	}
-	if unit < 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %ciB", value, units[unit])
-}
-
 func lockCommand(s streams) *cobra.Command {
 	var flags specFlags
 	var progress progressFlag
+	var engine engineFlags
 	var output string
 	c := &cobra.Command{
 		Use: "lock -f FILE", Short: "Write the lock: every input of an image, by digest", Args: noArguments,
@@ -175,7 +165,7 @@ and write the list, NAME.lock.yaml, beside the NodeImage.`,
 			if output == "" {
 				output = spec.dir
 			}
-			p, err := open(c.Context(), spec.image, progress, nil, s)
+			p, err := open(c.Context(), spec.image, progress, engine, nil, s)
 			if err != nil {
 				return err
 			}
@@ -196,6 +186,7 @@ and write the list, NAME.lock.yaml, beside the NodeImage.`,
 	}
 	flags.register(c)
 	progress.register(c)
+	engine.register(c)
 	c.Flags().StringVarP(&output, "output", "o", "", "the `DIR` that receives the lock (default: the NodeImage's)")
 	return c
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/rootless"
 )
 
 // version is set by scripts/build.sh.
@@ -30,6 +31,9 @@ type streams struct{ out, err io.Writer }
 // SIGTERM cancel it, as does a terminal that goes away; a second one ends the
 // process at once.
 func Main(args []string, out, errOut io.Writer) int {
+	if code, is := rootless.Child(errOut); is {
+		return code
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop)
@@ -39,6 +43,9 @@ func Main(args []string, out, errOut io.Writer) int {
 	err := run(ctx, args, streams{out, errOut})
 	if err == nil {
 		return 0
+	}
+	if code, is := rootless.ExitCode(err); is {
+		return code
 	}
 	if ctx.Err() != nil && fault.KindOf(err) != fault.Interrupted {
 		err = fault.New(fault.Interrupted, "run the same command again: it goes on where it stopped", "%w", err)

@@ -17,6 +17,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/manifest"
+	"nodesmith.dev/nodesmith/internal/report"
 )
 
 func contractCommand(s streams) *cobra.Command {
@@ -76,19 +77,20 @@ func (v verification) contract(ctx context.Context, s streams, name string) (err
 	for i, f := range firmware {
 		firmware[i] = strings.TrimSuffix(f, "-secure")
 	}
-	report, err := contract.Verify(ctx, image, image.Size(), contract.Options{
+	result, err := contract.Verify(ctx, image, image.Size(), contract.Options{
 		Infrastructure: v.infrastructure, Firmware: firmware, Accounts: v.accounts, Files: files,
 	})
 	if err != nil {
 		return err
 	}
+	broken := result.Err(v.strict)
 	printed := error(nil)
 	if v.asJSON {
-		printed = printJSON(s.out, report)
+		printed = printJSON(s.out, report.OfContract(result, broken == nil))
 	} else {
-		printed = report.WriteText(s.out, v.all)
+		printed = result.WriteText(s.out, v.all)
 	}
-	return errors.Join(report.Err(v.strict), printed)
+	return errors.Join(broken, printed)
 }
 
 // customizationOf returns what the manifest beside an image lists as asked for by

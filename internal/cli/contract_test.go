@@ -13,6 +13,8 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/manifest"
+	"nodesmith.dev/nodesmith/internal/report"
+	"nodesmith.dev/nodesmith/internal/report/reporttest"
 )
 
 func TestAFailedContractExitsWithItsOwnCode(t *testing.T) {
@@ -45,12 +47,13 @@ func TestTheContractIsTheSameInEveryFormat(t *testing.T) {
 	verdict := func(file string) map[string]contract.Status {
 		t.Helper()
 		out, errOut, code := command("verify", "--level", "contract", "--json", "--infrastructure", "qemu", file)
-		var report contract.Report
-		if err := json.Unmarshal([]byte(out), &report); err != nil || code != fault.Contract.ExitCode() {
+		var verified report.Verification
+		if err := json.Unmarshal([]byte(out), &verified); err != nil || code != fault.Contract.ExitCode() {
 			t.Fatalf("%s: exit code %d, %v\n%s", file, code, err, errOut)
 		}
+		reporttest.Validate(t, report.VerifyKind, []byte(out))
 		statuses := map[string]contract.Status{}
-		for _, r := range report.Results {
+		for _, r := range verified.Checks {
 			statuses[r.ID] = r.Status
 		}
 		return statuses

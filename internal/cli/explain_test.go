@@ -103,3 +103,18 @@ func TestSchemaIsPrinted(t *testing.T) {
 		t.Errorf("%+v, %v", schema, err)
 	}
 }
+
+func TestEveryKindOfDocumentHasASchema(t *testing.T) {
+	for kind := range schemas() {
+		var schema struct {
+			Schema string `json:"$schema"`
+			Title  string `json:"title"`
+		}
+		if err := json.Unmarshal([]byte(output(t, "schema", "--kind", kind)), &schema); err != nil || schema.Title != kind || !strings.HasSuffix(schema.Schema, "2020-12/schema") {
+			t.Errorf("%s: %+v, %v", kind, schema, err)
+		}
+	}
+	if _, errOut, code := command("schema", "--kind", "Moon"); code != 2 || !strings.Contains(errOut, "NodeImage") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}

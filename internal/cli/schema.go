@@ -11,6 +11,7 @@ import (
 	"nodesmith.dev/nodesmith/examples"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/pipeline"
+	"nodesmith.dev/nodesmith/internal/report"
 )
 
 // references make the documentation of the kinds of file of this nodesmith.
@@ -36,20 +37,42 @@ func (f *kindFlag) reference() (*v1alpha1.Field, error) {
 	return of()
 }
 
-func schemaCommand(s streams) *cobra.Command {
-	var kind kindFlag
-	c := &cobra.Command{
-		Use: "schema", Short: "Print the JSON Schema of a NodeImage or PublishTarget", Args: noArguments,
-		Long: `Print the JSON Schema (draft 2020-12) of a kind of file, for editors and for checks
-without nodesmith. nodesmith validate checks more: what depends on several fields
-or on files, with line and column.`,
-		Example: "  nodesmith schema > nodeimage.schema.json\n  nodesmith schema --kind PublishTarget > publishtarget.schema.json",
-		RunE: func(*cobra.Command, []string) error {
-			whole, err := kind.reference()
+// schemas are those of the files that nodesmith reads and of the documents that
+// it prints, by kind.
+func schemas() map[string]func() ([]byte, error) {
+	all := map[string]func() ([]byte, error){}
+	for kind, reference := range references {
+		all[kind] = func() ([]byte, error) {
+			whole, err := reference()
 			if err != nil {
-				return err
+				return nil, err
 			}
-			data, err := whole.Schema()
+			return whole.Schema()
+		}
+	}
+	for _, kind := range report.Kinds() {
+		all[kind] = func() ([]byte, error) { return report.Schema(kind) }
+	}
+	return all
+}
+
+func schemaCommand(s streams) *cobra.Command {
+	known := schemas()
+	kinds := strings.Join(slices.Sorted(maps.Keys(known)), ", ")
+	var kind string
+	c := &cobra.Command{
+		Use: "schema [--kind KIND]", Short: "Print the JSON Schema of a document", Args: noArguments,
+		Long: `Print the JSON Schema (draft 2020-12) of a document that nodesmith reads or prints,
+for editors and for checks without nodesmith: ` + kinds + `.
+nodesmith validate checks more of a NodeImage: what depends on several fields or
+on files, with line and column.`,
+		Example: "  nodesmith schema > nodeimage.schema.json\n  nodesmith schema --kind BuildReport > build.schema.json",
+		RunE: func(*cobra.Command, []string) error {
+			schema, ok := known[kind]
+			if !ok {
+				return fault.New(fault.Usage, "", "--kind %q is not one of %s", kind, kinds)
+			}
+			data, err := schema()
 			if err != nil {
 				return err
 			}
@@ -57,6 +80,6 @@ or on files, with line and column.`,
 			return err
 		},
 	}
-	kind.register(c)
+	c.Flags().StringVar(&kind, "kind", v1alpha1.Kind, "the document's `KIND`")
 	return c
 }

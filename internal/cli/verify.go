@@ -56,7 +56,7 @@ read, is unpacked into a temporary file first.`,
 	f.StringVar(&v.from, "from", "", "FILE's format, if its content should not decide (a guest can make a raw disk look like another format)")
 	f.StringSliceVar(&v.firmware, "firmware", nil, "boot on each of these: bios, uefi, uefi-secure (default: those that the image says it is made for, else bios and uefi)")
 	f.DurationVar(&v.deadline, "deadline", 0, "time for one boot (default: 3m on KVM, 10m without)")
-	f.BoolVar(&v.asJSON, "json", false, "print the report as JSON")
+	f.BoolVar(&v.asJSON, "json", false, "print one JSON document, a VerifyReport (nodesmith schema --kind VerifyReport), on standard output")
 	f.StringVar(&v.infrastructure, "infrastructure", "", "where the image will run (default: by the file's name): its checks, or the disk and network to boot with")
 	f.StringSliceVar(&v.accounts, "account", nil, "contract: a person's account that the image is meant to have (default: those of the manifest beside it)")
 	f.BoolVar(&v.strict, "strict", false, "contract: fail on recommended checks too")

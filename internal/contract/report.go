@@ -36,6 +36,14 @@ type Result struct {
 	Notes []string `json:"notes,omitempty"`
 }
 
+// Evidence is the result in one text: what does not hold, else what was found.
+func (r Result) Evidence() string {
+	if len(r.Problems) > 0 {
+		return strings.Join(r.Problems, "; ")
+	}
+	return strings.Join(r.Notes, "; ")
+}
+
 // Report is the outcome of one verification.
 type Report struct {
 	Version        string  `json:"version"`

@@ -17,6 +17,9 @@ import (
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"github.com/gofrs/flock"
+	"github.com/moby/buildkit/cache/remotecache"
+	localcache "github.com/moby/buildkit/cache/remotecache/local"
+	registrycache "github.com/moby/buildkit/cache/remotecache/registry"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/cmd/buildkitd/config"
 	"github.com/moby/buildkit/control"
@@ -43,9 +46,6 @@ import (
 )
 
 const (
-	// DefaultMaxBytes bounds the engine's cache: about eight Kubernetes
-	// versions on two operating systems.
-	DefaultMaxBytes = 50e9
 	// reservedBytes of cache are kept whatever their age: about one image.
 	reservedBytes = 10e9
 	// freeBytes of the file system are left to others once more than
@@ -66,23 +66,16 @@ const (
 	drainFor = 1 * time.Second
 )
 
-// Open returns an engine on options.Root. The first process runs it and serves
-// ROOT/engine.sock; another one meanwhile becomes its client.
-func Open(ctx context.Context, options Options) (*Engine, error) {
-	if options.Log == nil {
-		options.Log = func(string, ...any) {}
-	}
+// embedded returns an engine on options.Root. The first process runs it and
+// serves ROOT/engine.sock; another one meanwhile becomes its client.
+func embedded(ctx context.Context, options Options) (connection, error) {
 	if err := hostHas(); err != nil {
-		return nil, err
+		return connection{}, err
 	}
 	if err := os.MkdirAll(options.Root, 0o711); err != nil {
-		return nil, fmt.Errorf("engine state: %w", err)
+		return connection{}, fmt.Errorf("engine state: %w", err)
 	}
-	conn, err := connect(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	return &Engine{options: options, conn: conn}, nil
+	return connect(ctx, options)
 }
 
 // connect runs the engine in this process, or joins the one that another runs.
@@ -260,19 +253,28 @@ func newController(ctx context.Context, options Options, sessions *session.Manag
 		return nil, errors.Join(err, cache.Close())
 	}
 	entries := int64(historyEntries)
+	registries := resolver.NewRegistryConfig(nil)
 	return control.NewController(control.Opt{
 		SessionManager:   sessions,
 		WorkerController: workers,
 		Frontends:        map[string]frontend.Frontend{},
-		CacheManager:     solver.NewCacheManager(ctx, "local", cache, worker.NewCacheResultStorage(workers)),
-		MeterProvider:    noop.NewMeterProvider(),
-		HistoryDB:        history,
-		CacheStore:       cache,
-		LeaseManager:     w.LeaseManager(),
-		ContentStore:     w.ContentStore(),
-		HistoryConfig:    &config.HistoryConfig{MaxEntries: &entries},
-		GarbageCollect:   w.GarbageCollect,
-		GracefulStop:     ctx.Done(),
+		ResolveCacheExporterFuncs: map[string]remotecache.ResolveCacheExporterFunc{
+			"local":    localcache.ResolveCacheExporterFunc(sessions),
+			"registry": registrycache.ResolveCacheExporterFunc(sessions, registries),
+		},
+		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
+			"local":    localcache.ResolveCacheImporterFunc(sessions),
+			"registry": registrycache.ResolveCacheImporterFunc(sessions, w.ContentStore(), registries),
+		},
+		CacheManager:   solver.NewCacheManager(ctx, "local", cache, worker.NewCacheResultStorage(workers)),
+		MeterProvider:  noop.NewMeterProvider(),
+		HistoryDB:      history,
+		CacheStore:     cache,
+		LeaseManager:   w.LeaseManager(),
+		ContentStore:   w.ContentStore(),
+		HistoryConfig:  &config.HistoryConfig{MaxEntries: &entries},
+		GarbageCollect: w.GarbageCollect,
+		GracefulStop:   ctx.Done(),
 	})
 }
 

@@ -34,22 +34,33 @@ type Progress func(ctx context.Context, title string, events chan *client.SolveS
 
 // Options says where an engine lives and what it reads and writes.
 type Options struct {
-	// Root is the state directory: caches and snapshots, on a file system that
-	// overlayfs can use.
+	// Root is the embedded engine's state directory: caches and snapshots, on a
+	// file system that overlayfs can use.
 	Root string
+	// Remote is the engine to use in place of the embedded one.
+	Remote Remote
+	// Cache is shared with other engines.
+	Cache Cache
 	// Inputs is what bundles are read from.
 	Inputs content.Store
 	// Progress shows events; nil shows nothing.
 	Progress Progress
+	// Observe is given every event, also where nothing is shown; nil for none.
+	Observe func(event *client.SolveStatus)
 	// Log takes a line when something takes a while; nil for none.
 	Log func(format string, args ...any)
-	// MaxBytes bounds the cache; 0 means DefaultMaxBytes.
+	// MaxBytes bounds the embedded engine's cache; 0 means DefaultMaxBytes.
 	MaxBytes int64
 }
+
+// DefaultMaxBytes bounds the embedded engine's cache: about eight Kubernetes
+// versions on two operating systems.
+const DefaultMaxBytes = 50e9
 
 // Engine solves graphs. It is safe for concurrent use.
 type Engine struct {
 	options Options
+	caches  caches
 
 	mu   sync.Mutex
 	conn connection
@@ -60,8 +71,39 @@ type connection struct {
 	client *client.Client
 	// joined says that another process runs the engine.
 	joined bool
+	// remote says that the engine is options.Remote.
+	remote bool
 	close  func() error
 }
+
+// Open returns the engine that options name: the remote one, or one on
+// options.Root, which the first process runs and others meanwhile join.
+func Open(ctx context.Context, options Options) (*Engine, error) {
+	if options.Log == nil {
+		options.Log = func(string, ...any) {}
+	}
+	if err := options.Remote.Validate(); err != nil {
+		return nil, err
+	}
+	caches, err := options.Cache.parse()
+	if err != nil {
+		return nil, err
+	}
+	caches.announce(options.Log)
+	open := embedded
+	if options.Remote.Address != "" {
+		open = dial
+	}
+	conn, err := open(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{options: options, caches: caches, conn: conn}, nil
+}
+
+// Remote says whether Export brings files from a daemon that may be far away:
+// whole, with their holes filled, through BuildKit's own exporter.
+func (e *Engine) Remote() bool { return e.options.Remote.Address != "" }
 
 // Close ends the engine. Steps of this process's own graphs are ended; while
 // another process builds on it, Close waits for that, unless ctx ends.
@@ -86,7 +128,7 @@ func (e *Engine) replace(ctx context.Context, gone connection) error {
 		return nil
 	}
 	_ = gone.close() // its other end has gone
-	conn, err := connect(ctx, e.options)
+	conn, err := embedded(ctx, e.options)
 	if err == nil {
 		e.conn = conn
 	}
@@ -95,23 +137,33 @@ func (e *Engine) replace(ctx context.Context, gone connection) error {
 
 // Solve runs what the graph's cache lacks.
 func (e *Engine) Solve(ctx context.Context, title string, state llb.State) error {
-	return e.solve(ctx, title, state, nil)
+	return e.solveWith(ctx, title, state, func(*client.SolveOpt) {})
 }
 
 // Export solves the graph and copies the files at the top of its result into
-// the directory dest, holes kept.
+// the directory dest; with their holes unless the engine is Remote.
 func (e *Engine) Export(ctx context.Context, title string, state llb.State, dest string) error {
-	return e.solve(ctx, title, state, []client.ExportEntry{{Type: sparseExporter, Attrs: map[string]string{"dest": dest}}})
+	export := client.ExportEntry{Type: sparseExporter, Attrs: map[string]string{"dest": dest}}
+	if e.Remote() {
+		export = client.ExportEntry{Type: client.ExporterLocal, OutputDir: dest}
+	}
+	return e.solveWith(ctx, title, state, func(o *client.SolveOpt) { o.Exports = []client.ExportEntry{export} })
 }
 
-func (e *Engine) solve(ctx context.Context, title string, state llb.State, exports []client.ExportEntry) error {
+// sparseExporter is the name of the exporter that only the embedded engine
+// has: it mounts the result, without a copy, and copies its files with their
+// holes kept. BuildKit's own exporters fill holes with zeros.
+const sparseExporter = "nodesmith-sparse"
+
+// solveWith solves the graph with options that adjust has changed.
+func (e *Engine) solveWith(ctx context.Context, title string, state llb.State, adjust func(*client.SolveOpt)) error {
 	definition, err := state.Marshal(ctx, llb.LinuxAmd64)
 	if err != nil {
 		return fmt.Errorf("%s: %w", title, err)
 	}
 	return e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
 		options := e.solveOptions()
-		options.Exports = exports
+		adjust(&options)
 		_, err := c.Solve(ctx, definition, options, events)
 		return err
 	})
@@ -126,7 +178,9 @@ func (e *Engine) ReadFile(ctx context.Context, title string, state llb.State, pa
 	var data []byte
 	err = e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
 		_, err := c.Build(ctx, e.solveOptions(), "nodesmith", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-			result, err := c.Solve(ctx, gateway.SolveRequest{Definition: definition.ToPB(), Evaluate: true})
+			result, err := c.Solve(ctx, gateway.SolveRequest{
+				Definition: definition.ToPB(), Evaluate: true, CacheImports: e.caches.imports(),
+			})
 			if err != nil {
 				return nil, err
 			}
@@ -143,7 +197,14 @@ func (e *Engine) ReadFile(ctx context.Context, title string, state llb.State, pa
 }
 
 func (e *Engine) solveOptions() client.SolveOpt {
-	return client.SolveOpt{OCIStores: map[string]content.Store{bundle.StoreID: e.options.Inputs}}
+	options := client.SolveOpt{
+		OCIStores:    map[string]content.Store{bundle.StoreID: e.options.Inputs},
+		CacheImports: fresh(e.caches.from),
+	}
+	if len(e.caches.from)+len(e.caches.to) > 0 {
+		options.Session = credentials()
+	}
+	return options
 }
 
 // solveFunc runs one graph on an engine and closes the channel of its events.
@@ -164,6 +225,8 @@ func (e *Engine) watched(ctx context.Context, title string, solve solveFunc) err
 			if err := e.replace(ctx, conn); err != nil {
 				return err
 			}
+		case conn.remote && grpcerrors.Code(failure) == codes.Unavailable:
+			return e.options.Remote.lost(title, failure)
 		default:
 			return explain(title, failure, tail)
 		}
@@ -207,6 +270,9 @@ func (e *Engine) watch(ctx context.Context, title string, solve func(chan *clien
 		defer close(shown)
 		for event := range events {
 			tail.add(event)
+			if e.options.Observe != nil {
+				e.options.Observe(event)
+			}
 			shown <- event
 		}
 		return nil

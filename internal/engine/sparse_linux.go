@@ -15,11 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sparseExporter is the name of the exporter that only the embedded engine
-// has: it mounts the result, without a copy, and copies its files with their
-// holes kept. BuildKit's own exporters fill holes with zeros.
-const sparseExporter = "nodesmith-sparse"
-
 type sparseWorker struct{ *base.Worker }
 
 func (w *sparseWorker) Exporter(name string, sessions *session.Manager) (exporter.Exporter, error) {

@@ -11,6 +11,9 @@ import (
 // tailLines is how much of each of a failed step's two streams goes into its error.
 const tailLines = 15
 
+// cacheImport begins the name that BuildKit gives to importing a cache.
+const cacheImport = "importing cache manifest from "
+
 // Streams of a step's output, as client.VertexLog numbers them.
 const (
 	stdout = 1
@@ -40,6 +43,8 @@ func (t *tail) add(event *client.SolveStatus) {
 	}
 	for _, vertex := range event.Vertexes {
 		switch {
+		case strings.HasPrefix(vertex.Name, cacheImport):
+			// A cache that can't be had fails no build.
 		case vertex.Error != "" && t.name == "" && !strings.Contains(vertex.Error, "context canceled"):
 			t.name, t.step = vertex.Name, vertex.Digest
 		case vertex.Completed != nil && vertex.Error == "":

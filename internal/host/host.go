@@ -39,6 +39,8 @@ type Settings struct {
 	Network []string
 	// OVASigning names the files to sign OVAs with; empty for none.
 	OVASigning OVASigning
+	// Engine says which build engine is used.
+	Engine Engine
 	// Now is when the command started.
 	Now time.Time
 }
@@ -52,6 +54,34 @@ type OVASigning struct {
 	Certificate string `json:"certificate,omitempty"`
 }
 
+// Engine says where the steps of builds run, and which caches they share.
+type Engine struct {
+	// Address is that of a BuildKit daemon; empty for nodesmith's own engine.
+	Address string `json:"address,omitempty"`
+	// TLS is for addresses that begin with tcp://.
+	TLS EngineTLS `json:"tls,omitzero"`
+	// Cache is shared with other engines.
+	Cache EngineCache `json:"cache,omitzero"`
+}
+
+// EngineTLS are paths of PEM files, and a name.
+type EngineTLS struct {
+	// CA is the certificate of who signed the daemon's.
+	CA string `json:"ca,omitempty"`
+	// Certificate and Key are what nodesmith proves itself with.
+	Certificate string `json:"certificate,omitempty"`
+	Key         string `json:"key,omitempty"`
+	// ServerName is the name in the daemon's certificate.
+	ServerName string `json:"serverName,omitempty"`
+}
+
+// EngineCache are BuildKit's cache options, "type=registry,ref=..." or
+// "type=local,...".
+type EngineCache struct {
+	From []string `json:"from,omitempty"`
+	To   []string `json:"to,omitempty"`
+}
+
 // file is the user's configuration file.
 type file struct {
 	// Mirrors maps an archive's URL to mirrors of it.
@@ -60,6 +90,8 @@ type file struct {
 	GoProxy string `json:"goProxy,omitempty"`
 	// OVASigning names the key and the certificate that OVAs are signed with.
 	OVASigning OVASigning `json:"ovaSigning,omitzero"`
+	// Engine is the build engine to use.
+	Engine Engine `json:"engine,omitzero"`
 }
 
 // Read returns the machine's settings: $XDG_CONFIG_HOME/nodesmith/config.yaml
@@ -87,7 +119,7 @@ func Read(ctx context.Context) (Settings, error) {
 	if configured.GoProxy != "" {
 		settings.GoProxy = configured.GoProxy
 	}
-	settings.OVASigning = configured.OVASigning
+	settings.OVASigning, settings.Engine = configured.OVASigning, configured.Engine
 	settings.Mirrors = aptMirrors("/etc/apt")
 	for archive, mirrors := range configured.Mirrors {
 		settings.Mirrors[strings.TrimSuffix(archive, "/")] = mirrors
@@ -151,7 +183,7 @@ func readFile() (file, error) {
 		err = yaml.UnmarshalStrict(data, &configured)
 	}
 	if err != nil {
-		return configured, fault.New(fault.BadSpec, "its fields are mirrors, goProxy and ovaSigning", "configuration %s: %w", path, err)
+		return configured, fault.New(fault.BadSpec, "its fields are mirrors, goProxy, ovaSigning and engine", "configuration %s: %w", path, err)
 	}
 	return configured, nil
 }

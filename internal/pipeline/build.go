@@ -55,7 +55,19 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 			artifacts = append(artifacts, artifact)
 		}
 	}
+	if err := p.exportCache(ctx, disks); err != nil {
+		return nil, err
+	}
 	return artifacts, l.Write(filepath.Join(dir, LockName(image)))
+}
+
+// exportCache sends the results of all steps to where the settings say.
+func (p *Pipeline) exportCache(ctx context.Context, disks []infrastructureDisk) error {
+	var states []llb.State
+	for _, d := range disks {
+		states = append(states, d.state)
+	}
+	return p.engine.ExportCache(ctx, "export the cache", states...)
 }
 
 // LockName returns the file name of an image's lock.

@@ -14,6 +14,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/blockcache"
 	formats "nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/format/ova"
+	"nodesmith.dev/nodesmith/internal/format/pack"
 	"nodesmith.dev/nodesmith/internal/format/raw"
 	"nodesmith.dev/nodesmith/internal/host"
 )
@@ -24,8 +25,9 @@ type Artifact struct {
 	Architecture   string
 	Format         string
 	Path           string
-	// SizeBytes is the disk's size, StoredBytes what the file takes up.
-	SizeBytes, StoredBytes int64
+	// SizeBytes is the disk's size, StoredBytes what the file takes up, FileBytes
+	// its length.
+	SizeBytes, StoredBytes, FileBytes int64
 }
 
 // imageFile is a file that a disk is written to.
@@ -86,7 +88,9 @@ func (f imageFile) artifact() (Artifact, error) {
 	if err != nil {
 		return Artifact{}, err
 	}
-	return Artifact{Format: f.format.Name, Path: f.path, SizeBytes: disk.Size(), StoredBytes: stored}, disk.Close()
+	return Artifact{
+		Format: f.format.Name, Path: f.path, SizeBytes: disk.Size(), StoredBytes: stored, FileBytes: disk.Info.Size(),
+	}, disk.Close()
 }
 
 // export copies the disk out of the engine into a folder in dir and makes those
@@ -106,15 +110,17 @@ func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []ima
 	if err != nil {
 		return err
 	}
-	if err := p.engine.Export(ctx, d.infrastructure.Name+": build", d.state, absolute); err != nil {
+	disk, as, err := p.fetch(ctx, d, absolute)
+	if err != nil {
 		return err
 	}
+	defer p.record.Begin(tree.StageFormats)()
 	made := make([]string, len(files)) // where each file lies before it gets its name
 	var targets []format.Target
 	var names []string
 	for i, f := range files {
-		if f.format.Name == raw.Format.Name {
-			made[i] = filepath.Join(temporary, tree.DiskFile)
+		if f.format.Name == as.Name {
+			made[i] = disk
 			continue
 		}
 		made[i] = filepath.Join(temporary, filepath.Base(f.path))
@@ -123,7 +129,7 @@ func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []ima
 	}
 	if len(targets) > 0 {
 		p.options.Log("%s: writing %s", d.infrastructure.Name, strings.Join(names, ", "))
-		if err := p.convert(ctx, filepath.Join(temporary, tree.DiskFile), targets); err != nil {
+		if err := p.convert(ctx, disk, as, targets); err != nil {
 			return err
 		}
 	}
@@ -141,9 +147,22 @@ func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []ima
 	return nil
 }
 
-// convert makes targets of a raw disk.
-func (p *Pipeline) convert(ctx context.Context, path string, targets []format.Target) (err error) {
-	disk, err := formats.OpenFile(path, raw.Format.Name)
+// fetch copies the disk out of the engine into a folder, in the format that
+// suits the way: raw with its holes from this machine, packed from elsewhere.
+func (p *Pipeline) fetch(ctx context.Context, d infrastructureDisk, folder string) (path string, as format.Format, err error) {
+	state, name, as := d.state, tree.DiskFile, raw.Format
+	if p.engine.Remote() {
+		name, as = tree.PackedFile, pack.Format
+		if state, err = p.builder.Pack(ctx, d.infrastructure.Name+": pack disk", state); err != nil {
+			return "", as, err
+		}
+	}
+	return filepath.Join(folder, name), as, p.engine.Export(ctx, d.infrastructure.Name+": build", state, folder)
+}
+
+// convert makes targets of a disk.
+func (p *Pipeline) convert(ctx context.Context, path string, as format.Format, targets []format.Target) (err error) {
+	disk, err := formats.OpenFile(path, as.Name)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/distro"
 	"nodesmith.dev/nodesmith/internal/distro/known"
 	"nodesmith.dev/nodesmith/internal/fault"
@@ -46,6 +47,7 @@ func Fits(l *lock.Lock, image *v1alpha1.NodeImage) bool {
 // Lock resolves every input of the image to what the archives and the Go proxy
 // offer now. buildContext is where the spec's files of keys are.
 func (p *Pipeline) Lock(ctx context.Context, image *v1alpha1.NodeImage, buildContext fs.FS) (*lock.Lock, error) {
+	defer p.record.Begin(tree.StageLock)()
 	from, err := sourcesOf(image, buildContext)
 	if err != nil {
 		return nil, err

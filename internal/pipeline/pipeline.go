@@ -16,6 +16,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/ova"
 	"nodesmith.dev/nodesmith/internal/goproxy"
 	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/progress"
 	"nodesmith.dev/nodesmith/internal/source/gomodules"
 )
 
@@ -40,10 +41,12 @@ type Pipeline struct {
 	cache   *fetch.Cache
 	modules gomodules.Config
 	builder *tree.Builder
+	inputs  *bundle.Store
+	record  *progress.Recorder
 }
 
-// Open starts the engine, or joins the one that another process runs on the
-// same cache directory.
+// Open starts the engine, joins the one that another process runs on the same
+// cache directory, or connects to the one that the settings name.
 func Open(ctx context.Context, options Options) (*Pipeline, error) {
 	if options.Log == nil {
 		options.Log = func(string, ...any) {}
@@ -53,8 +56,10 @@ func Open(ctx context.Context, options Options) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
+	record := progress.NewRecorder()
 	e, err := engine.Open(ctx, engine.Options{
-		Root: filepath.Join(settings.CacheDir, "engine"), Inputs: inputs.Blobs, Progress: options.Progress, Log: options.Log,
+		Root: filepath.Join(settings.CacheDir, "engine"), Remote: remote(settings.Engine), Cache: engine.Cache(settings.Engine.Cache),
+		Inputs: inputs.Blobs, Progress: options.Progress, Log: options.Log, Observe: record.Add,
 	})
 	if err != nil {
 		return nil, err
@@ -62,6 +67,8 @@ func Open(ctx context.Context, options Options) (*Pipeline, error) {
 	p := &Pipeline{
 		options: options,
 		engine:  e,
+		inputs:  inputs,
+		record:  record,
 		cache:   fetch.New(filepath.Join(settings.CacheDir, "downloads"), settings.Mirrors),
 		modules: gomodules.Config{
 			Proxy: goproxy.Config{
@@ -74,6 +81,11 @@ func Open(ctx context.Context, options Options) (*Pipeline, error) {
 	}
 	p.builder = tree.New(e, inputs, p.cache, p.modules, filepath.Join(settings.CacheDir, "images"))
 	return p, nil
+}
+
+// remote is the engine that the settings name.
+func remote(s host.Engine) engine.Remote {
+	return engine.Remote{Address: s.Address, TLS: engine.TLS(s.TLS)}
 }
 
 // Close ends the engine and everything that it runs.

@@ -4,8 +4,12 @@
 package testenv
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -35,4 +39,56 @@ func Lacks(t testing.TB, what string) {
 		t.Fatalf("this machine lacks %s, and NODESMITH_TEST_MUST_RUN=1 forbids to skip", what)
 	}
 	t.Skipf("SKIPPED: this machine lacks %s (scripts/install-deps.sh installs it)", what)
+}
+
+// GoProgram compiles a command of this module into the cache of test programs
+// and returns its path. One that is up to date is not linked again.
+func GoProgram(t testing.TB, pkg string) string {
+	t.Helper()
+	program := filepath.Join(programs(t), path.Base(pkg))
+	goCommand(t, "build", "-o", program, pkg)
+	return program
+}
+
+// BuildKit compiles one of BuildKit's programs, in the version that nodesmith
+// embeds, from the module in test/buildkit.
+func BuildKit(t testing.TB, name string) string {
+	t.Helper()
+	const module = "github.com/moby/buildkit"
+	root := filepath.Dir(strings.TrimSpace(goCommand(t, "env", "GOMOD")))
+	dir := filepath.Join(root, "test", "buildkit")
+	var versions []string
+	for _, dir := range []string{root, dir} {
+		versions = append(versions, strings.TrimSpace(goCommand(t, "-C", dir, "list", "-m", "-f", "{{.Version}}", module)))
+	}
+	if versions[0] != versions[1] {
+		t.Fatalf("nodesmith embeds BuildKit %s, and test/buildkit/go.mod has %s: make them the same", versions[0], versions[1])
+	}
+	program := filepath.Join(programs(t), name+"-"+versions[0])
+	goCommand(t, "-C", dir, "build", "-o", program, module+"/cmd/"+name)
+	return program
+}
+
+// programs is the folder of programs that tests compile; it outlives the test.
+func programs(t testing.TB) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(cache, "nodesmith-test", "bin")
+}
+
+func goCommand(t testing.TB, args ...string) string {
+	t.Helper()
+	Need(t, "go")
+	var errOut bytes.Buffer
+	command := exec.CommandContext(t.Context(), "go", args...)
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	command.Stderr = &errOut
+	out, err := command.Output()
+	if err != nil {
+		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, errOut.String())
+	}
+	return string(out)
 }

@@ -15,7 +15,7 @@ import (
 var bin embed.FS
 
 // Program returns the step program of that name: packages, golang, images, manifest,
-// scripts, node, disk.
+// scripts, node, disk, pack.
 func Program(name string) ([]byte, error) {
 	data, err := bin.ReadFile("bin/step-" + name)
 	if err != nil {

@@ -39,7 +39,7 @@ func (b *Builder) archives(ctx context.Context, l *lock.Lock, local []ImageArchi
 		mounts = append(mounts, llb.AddMount(dir, content, llb.Readonly))
 	}
 	for _, image := range l.ContainerImages {
-		layout, err := b.inputs.Lazy(ctx, image.Name, fmt.Sprintln("container image", image.Digest), func() ([]bundle.File, error) {
+		layout, err := b.inputs.Lazy(ctx, "container image: "+image.Name, fmt.Sprintln("container image", image.Digest), func() ([]bundle.File, error) {
 			dir, err := registry.Fetch(ctx, b.images, image, l.Architecture)
 			if err != nil {
 				return nil, err
@@ -56,7 +56,7 @@ func (b *Builder) archives(ctx context.Context, l *lock.Lock, local []ImageArchi
 		if err != nil {
 			return nil, nil, err
 		}
-		content, err := b.inputs.Content(ctx, archive.Path, files...)
+		content, err := b.inputs.Content(ctx, "container image: "+archive.Path, files...)
 		if err != nil {
 			return nil, nil, err
 		}

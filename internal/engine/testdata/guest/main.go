@@ -3,6 +3,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"time"
 )
@@ -11,6 +12,20 @@ func main() {
 	switch os.Args[1] {
 	case "sparse": // a file of 64 MiB with one block of data at its end
 		f, err := os.Create("/out/disk.raw")
+		if err == nil {
+			_, err = f.WriteAt([]byte("the end"), 64<<20-7)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	case "disk": // the same with data that can't be compressed in its middle
+		random := make([]byte, 1<<20+300)
+		rand.NewChaCha8([32]byte{}).Read(random)
+		f, err := os.Create("/out/disk.raw")
+		if err == nil {
+			_, err = f.WriteAt(random, 20<<20+17)
+		}
 		if err == nil {
 			_, err = f.WriteAt([]byte("the end"), 64<<20-7)
 		}

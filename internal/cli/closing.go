@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/internal/pipeline"
+	"nodesmith.dev/nodesmith/internal/report"
+)
+
+// printClosing says for people what a build made, what each stage took, and which
+// command comes next.
+func printClosing(w io.Writer, image *v1alpha1.NodeImage, artifacts []pipeline.Artifact, stages []report.Stage, took time.Duration) error {
+	spec := image.Spec
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nBuilt %s: %s %s, Kubernetes %s, %s, in %s\n\n", image.Metadata.Name,
+		spec.OS.Distro, spec.OS.Version, spec.Kubernetes.Version, spec.Architecture, seconds(took))
+	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "  STAGE\tTIME\tSIZE\t")
+	for _, s := range stages {
+		state, size := "cached", "-"
+		if !s.Cached {
+			state = seconds(time.Duration(s.Seconds * float64(time.Second)))
+		}
+		if s.SizeBytes > 0 {
+			size = bytes1024(s.SizeBytes)
+		}
+		fmt.Fprintf(t, "  %s\t%s\t%s\t\n", s.Name, state, size)
+	}
+	fmt.Fprintln(t, "\n  FILE\tDISK\tSTORED\t")
+	for _, a := range artifacts {
+		fmt.Fprintf(t, "  %s\t%s\t%s\t\n", a.Path, bytes1024(a.SizeBytes), bytes1024(a.StoredBytes))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(&b, "\nProve that it boots: nodesmith verify %s --level boot\n\n", artifacts[0].Path)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// printPaths prints where the image files are.
+func printPaths(w io.Writer, artifacts []pipeline.Artifact) error {
+	for _, a := range artifacts {
+		if _, err := fmt.Fprintln(w, a.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printBuild prints the document of a build.
+func printBuild(ctx context.Context, w io.Writer, image *v1alpha1.NodeImage, artifacts []pipeline.Artifact, stages []report.Stage) error {
+	digests, err := pipeline.Digests(ctx, artifacts)
+	if err != nil {
+		return err
+	}
+	document := report.Build{APIVersion: report.APIVersion, Kind: report.BuildKind, Image: image.Metadata.Name, Stages: stages}
+	for i, a := range artifacts {
+		document.Artifacts = append(document.Artifacts, report.Artifact{
+			Infrastructure: a.Infrastructure, Architecture: a.Architecture, Format: a.Format, Path: a.Path,
+			Digest: digests[i].String(), SizeBytes: a.FileBytes,
+		})
+	}
+	return printJSON(w, document)
+}
+
+// seconds is a time for people: to a tenth of a second, in minutes from one on.
+func seconds(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+	return d.Round(time.Second).String()
+}
+
+// bytes1024 returns a size for people, in units of 1024.
+func bytes1024(n int64) string {
+	const units = "KMGTPE"
+	value, unit := float64(n), -1
+	for value >= 1024 && unit < len(units)-1 {
+		value /= 1024
+		unit++
+	}
+	if unit < 0 {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %ciB", value, units[unit])
+}

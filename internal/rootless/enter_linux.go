@@ -1,0 +1,95 @@
+package rootless
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"path/filepath"
+	"syscall"
+
+	"github.com/moby/sys/userns"
+	"github.com/rootless-containers/rootlesskit/v2/pkg/child"
+	"github.com/rootless-containers/rootlesskit/v2/pkg/parent"
+	"github.com/sirupsen/logrus"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+// Variables by which the processes of one command know of each other.
+const (
+	pipeVariable       = "NODESMITH_ROOTLESS_PIPE"
+	stateVariable      = "NODESMITH_ROOTLESS_STATE"
+	activationVariable = "NODESMITH_ROOTLESS_ACTIVATION" // RootlessKit wants one; sockets are never passed
+	helperVariable     = "NODESMITH_ROOTLESS_HELPER"
+)
+
+// runtimeVariable names the folder in which runc notes its containers.
+const runtimeVariable = "XDG_RUNTIME_DIR"
+
+// Needed says whether steps can only run after Enter.
+func Needed() bool { return os.Geteuid() != 0 && !userns.RunningInUserNS() }
+
+// Enter runs this very command once more in a user namespace and returns how it
+// ended (ExitCode), or why it can't. runtimeDir serves as the user's runtime
+// directory where the session has none.
+func Enter(runtimeDir string) error {
+	who, err := user.Current()
+	if err != nil {
+		return fault.New(fault.MissingHost, "", "building without root: %w", err)
+	}
+	if err := (machine{root: "/", user: who}).lacks(); err != nil {
+		return err
+	}
+	if os.Getenv(runtimeVariable) == "" {
+		if err := os.MkdirAll(runtimeDir, 0o700); err != nil {
+			return err
+		}
+		if err := os.Setenv(runtimeVariable, runtimeDir); err != nil {
+			return err
+		}
+	}
+	state, err := os.MkdirTemp("", "nodesmith-rootless-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(state)
+	logrus.SetOutput(io.Discard) // what matters comes back as an error
+	err = ended(parent.Parent(parent.Opt{
+		PipeFDEnvKey: pipeVariable, ChildUseActivationEnvKey: activationVariable,
+		StateDir: state, StateDirEnvKey: stateVariable, Propagation: "rprivate",
+	}))
+	if _, ok := ExitCode(err); ok {
+		return err
+	}
+	return fault.New(fault.MissingHost, "docs/engines.md says what a host needs; root builds without all that",
+		"building without root: %w", err)
+}
+
+// Child does the part of the process between Enter and the command in the
+// namespace, if this is that process, and returns its exit code.
+func Child(errOut io.Writer) (code int, is bool) {
+	if os.Getenv(pipeVariable) == "" {
+		return 0, false
+	}
+	// A group of its own: Ctrl-C goes to the first process alone, which hands it
+	// down. Else the command would get it three times, and a second one means to
+	// end at once.
+	if err := syscall.Setpgid(0, 0); err != nil {
+		fmt.Fprintf(errOut, "nodesmith: building without root: %v\n", err)
+		return fault.MissingHost.ExitCode(), true
+	}
+	self, err := os.Executable()
+	if err == nil {
+		logrus.SetOutput(io.Discard)
+		err = ended(child.Child(child.Opt{
+			PipeFDEnvKey: pipeVariable, RunActivationHelperEnvKey: helperVariable, ChildUseActivationEnvKey: activationVariable,
+			StateDirEnvKey: stateVariable, TargetCmd: append([]string{filepath.Clean(self)}, os.Args[1:]...), Propagation: "rprivate",
+		}))
+	}
+	if code, ok := ExitCode(err); ok {
+		return code, true
+	}
+	fmt.Fprintf(errOut, "nodesmith: building without root: in the user namespace: %v\n", err)
+	return fault.MissingHost.ExitCode(), true
+}

@@ -1,0 +1,132 @@
+package rootless
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+// wantedIDs is how many subordinate ids it takes: those of every user and group
+// that an image has, up to nobody's 65534.
+const wantedIDs = 65535
+
+// machine is what a host allows its users.
+type machine struct {
+	root string // "/" but in tests
+	user *user.User
+	find func(program string) (string, error) // exec.LookPath if nil
+}
+
+// lack is one thing that a host does not have, and what to do about it.
+type lack struct{ what, remedy string }
+
+// lacks names everything that stands in the way of a user namespace.
+func (m machine) lacks() error {
+	lacks := append(m.programs(), m.subordinateIDs()...)
+	lacks = append(lacks, m.kernel()...)
+	if len(lacks) == 0 {
+		return nil
+	}
+	var text strings.Builder
+	for _, l := range lacks {
+		fmt.Fprintf(&text, "\n  - %s\n    %s", l.what, l.remedy)
+	}
+	return fault.New(fault.MissingHost, "or build as root, or on another engine (--engine)",
+		"building without root: for the user %s this host lacks%s", m.user.Username, text.String())
+}
+
+func (m machine) programs() (lacks []lack) {
+	find := m.find
+	if find == nil {
+		find = exec.LookPath
+	}
+	for _, p := range []struct{ name, install string }{
+		{"newuidmap", "apt-get install uidmap (shadow-utils elsewhere)"},
+		{"newgidmap", "apt-get install uidmap (shadow-utils elsewhere)"},
+		{"runc", "apt-get install runc"},
+	} {
+		if _, err := find(p.name); err != nil {
+			lacks = append(lacks, lack{"the program " + p.name, p.install})
+		}
+	}
+	return lacks
+}
+
+// subordinateIDs looks into subuid(5) and subgid(5). What a directory service
+// gives (subid in nsswitch.conf) it does not see.
+func (m machine) subordinateIDs() (lacks []lack) {
+	for _, f := range []struct{ name, flag string }{{"subuid", "--add-subuids"}, {"subgid", "--add-subgids"}} {
+		path := filepath.Join(m.root, "etc", f.name)
+		if has := countIDs(path, m.user); has < wantedIDs {
+			lacks = append(lacks, lack{
+				fmt.Sprintf("subordinate ids in /etc/%s: it gives %d, and %d are needed", f.name, has, wantedIDs),
+				fmt.Sprintf("as root: usermod %s 100000-165535 %s (a range that nobody else has)", f.flag, m.user.Username),
+			})
+		}
+	}
+	return lacks
+}
+
+// countIDs adds up the ranges that the file gives to the user, whom it calls by
+// name or number.
+func countIDs(path string, who *user.User) (total int) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	for line := range strings.SplitSeq(string(data), "\n") {
+		fields := strings.Split(strings.TrimSpace(line), ":")
+		if len(fields) != 3 || (fields[0] != who.Username && fields[0] != who.Uid) {
+			continue
+		}
+		if count, err := strconv.Atoi(fields[2]); err == nil && count > 0 {
+			total += count
+		}
+	}
+	return total
+}
+
+// switches are the kernel's settings that forbid user namespaces to users. A
+// kernel without the switch forbids nothing.
+var switches = []struct{ name, forbids, what, remedy string }{
+	{
+		"user/max_user_namespaces", "0", "user namespaces: the kernel's limit is 0",
+		"as root: sysctl -w user.max_user_namespaces=28633",
+	},
+	{
+		"kernel/unprivileged_userns_clone", "0", "user namespaces for users: Debian's kernel.unprivileged_userns_clone is 0",
+		"as root: sysctl -w kernel.unprivileged_userns_clone=1",
+	},
+	{
+		"kernel/apparmor_restrict_unprivileged_userns", "1",
+		"user namespaces for users: AppArmor forbids them (Ubuntu 23.10 and newer)",
+		"as root: an AppArmor profile for nodesmith with `userns,` (docs/engines.md), or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+	},
+}
+
+func (m machine) kernel() (lacks []lack) {
+	for _, s := range switches {
+		data, err := os.ReadFile(filepath.Join(m.root, "proc/sys", s.name))
+		if err != nil || strings.TrimSpace(string(data)) != s.forbids {
+			continue
+		}
+		if s.forbids == "1" && m.confined() {
+			continue // its own profile decides
+		}
+		lacks = append(lacks, lack{s.what, s.remedy})
+	}
+	return lacks
+}
+
+// confined says whether this program runs under an AppArmor profile.
+func (m machine) confined() bool {
+	data, err := os.ReadFile(filepath.Join(m.root, "proc/self/attr/current"))
+	label := strings.TrimRight(string(data), "\x00\n ")
+	return err == nil && label != "" && label != "unconfined"
+}

@@ -1,0 +1,73 @@
+package rootless
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"nodesmith.dev/nodesmith/internal/fault"
+)
+
+// good are the files of a host that lets ada build.
+func good() map[string]string {
+	return map[string]string{
+		"etc/subuid": "root:1:1\nada:100000:65536\n", "etc/subgid": "1000:100000:60000\nada:200000:6000\n",
+		"proc/sys/user/max_user_namespaces": "28633\n",
+	}
+}
+
+func TestWhatAHostLacksForARootlessBuildIsNamed(t *testing.T) {
+	for name, test := range map[string]struct {
+		change  map[string]string
+		without string // a program that is not there
+		want    []string
+	}{
+		"nothing":              {},
+		"no uidmap":            {without: "newuidmap", want: []string{"the program newuidmap", "apt-get install uidmap"}},
+		"no runc":              {without: "runc", want: []string{"the program runc", "apt-get install runc"}},
+		"nobody's ids":         {change: map[string]string{"etc/subuid": "bob:100000:65536\n"}, want: []string{"/etc/subuid: it gives 0", "usermod --add-subuids 100000-165535 ada"}},
+		"too few ids":          {change: map[string]string{"etc/subgid": "ada:100000:1000\n"}, want: []string{"/etc/subgid: it gives 1000"}},
+		"a broken line":        {change: map[string]string{"etc/subgid": "ada:100000\nada:1:-5\n\n"}, want: []string{"/etc/subgid: it gives 0"}},
+		"no namespaces":        {change: map[string]string{"proc/sys/user/max_user_namespaces": "0\n"}, want: []string{"user.max_user_namespaces"}},
+		"Debian's old switch":  {change: map[string]string{"proc/sys/kernel/unprivileged_userns_clone": "0\n"}, want: []string{"kernel.unprivileged_userns_clone=1"}},
+		"that switch, on":      {change: map[string]string{"proc/sys/kernel/unprivileged_userns_clone": "1\n"}},
+		"AppArmor":             {change: map[string]string{"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"}, want: []string{"AppArmor forbids them", "docs/engines.md"}},
+		"AppArmor, unconfined": {change: map[string]string{"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n", "proc/self/attr/current": "unconfined\n"}, want: []string{"AppArmor forbids them"}},
+		"AppArmor's profile":   {change: map[string]string{"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n", "proc/self/attr/current": "nodesmith (unconfined)\n"}},
+		"several":              {change: map[string]string{"etc/subuid": ""}, without: "newgidmap", want: []string{"newgidmap", "/etc/subuid"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := good()
+			for path, text := range test.change {
+				files[path] = text
+			}
+			m := machine{root: t.TempDir(), user: &user.User{Username: "ada", Uid: "1000"}}
+			for path, text := range files {
+				path = filepath.Join(m.root, path)
+				if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m.find = func(program string) (string, error) {
+				if program == test.without {
+					return "", exec.ErrNotFound
+				}
+				return "/usr/bin/" + program, nil
+			}
+			err := m.lacks()
+			if (err != nil) != (len(test.want) > 0) || (err != nil && fault.KindOf(err) != fault.MissingHost) {
+				t.Fatal(err)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(fmt.Sprint(err), want) {
+					t.Errorf("no %q in: %v", want, err)
+				}
+			}
+		})
+	}
+}
