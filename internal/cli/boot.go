@@ -3,6 +3,8 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -11,22 +13,26 @@ import (
 	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/infra"
+	"nodesmith.dev/nodesmith/internal/proof"
 	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/vmtest"
 )
 
-// boot boots one image file and prints what the guest reported.
-func (v verification) boot(ctx context.Context, s streams, path string) (err error) {
+// boot boots one image and prints what the guest reported.
+func (v verification) boot(ctx context.Context, s streams, subject subject) (err error) {
 	options, err := bootOptions(v.firmware)
 	if err != nil {
 		return err
 	}
-	image, disk, err := openForQEMU(ctx, path, v.from)
+	if err := v.lesser(ctx, s, subject); err != nil {
+		return err
+	}
+	image, disk, err := openForQEMU(ctx, subject, v.from)
 	if err != nil {
 		return err
 	}
 	defer closing(&err, image)
-	if err := bootable(path, image); err != nil {
+	if err := bootable(subject.name, image); err != nil {
 		return err
 	}
 	if len(v.firmware) == 0 {
@@ -35,7 +41,7 @@ func (v verification) boot(ctx context.Context, s streams, path string) (err err
 		}
 	}
 	options.Disk, options.Deadline = disk, v.deadline
-	if options.Hardware, err = hardwareOf(path, v.infrastructure); err != nil {
+	if options.Hardware, err = hardwareOf(subject, v.infrastructure); err != nil {
 		return err
 	}
 	options.Notify = func(line string) { fmt.Fprintln(s.err, line) }
@@ -44,13 +50,17 @@ func (v verification) boot(ctx context.Context, s streams, path string) (err err
 	}
 	result, failure := vmtest.Boot(ctx, options)
 	if result != nil {
-		if err := printBoot(s.out, result, v.asJSON); err != nil {
+		kept := error(nil)
+		if failure == nil || fault.KindOf(failure) == fault.Guest { // else the host's fault, or interrupted
+			kept = subject.attachBoot(ctx, result)
+		}
+		if err := errors.Join(kept, printBoot(s.out, result, v.asJSON)); err != nil {
 			return err
 		}
 	}
 	// A guest's failure stands in the report, at length.
 	if result != nil && result.Verdict != vmtest.Pass && (failure == nil || fault.KindOf(failure) == fault.Guest) {
-		return fault.New(fault.Guest, "the report above says what the guest saw; --console shows its serial console", "%s failed the level %s", path, v.level)
+		return fault.New(fault.Guest, "the report above says what the guest saw; --console shows its serial console", "%s failed the level %s", subject.name, v.level)
 	}
 	return failure
 }
@@ -67,10 +77,42 @@ func bootOptions(firmware []string) (vmtest.BootOptions, error) {
 	return options, nil
 }
 
+// lesser holds an image in the store against the contract, if that was not done: a
+// level includes the lesser ones.
+func (v verification) lesser(ctx context.Context, s streams, image subject) error {
+	if image.disk == nil {
+		return nil
+	}
+	if proven, err := image.proven(ctx); err != nil || proven.Level >= proof.Contract {
+		return err
+	}
+	result, err := v.check(ctx, image)
+	if err != nil {
+		return err
+	}
+	if err := result.Err(false); err != nil {
+		fmt.Fprintf(s.err, "%s: %v: booting will not prove it (nodesmith verify %s --level contract)\n", image.name, err, image.name)
+	}
+	return nil
+}
+
+// attachBoot keeps the report of boots with a disk of the store.
+func (s subject) attachBoot(ctx context.Context, result *vmtest.Report) error {
+	var firmware []string
+	for _, boot := range result.Boots {
+		firmware = append(firmware, string(boot.Firmware))
+	}
+	text, err := json.Marshal(report.OfBoot(result))
+	if err != nil {
+		return err
+	}
+	return s.attach(ctx, proof.Boot, result.Verdict == vmtest.Pass, firmware, text)
+}
+
 // hardwareOf returns the devices of the infrastructure that is named, or else of
-// the one in the image's name; none in particular for others' images.
-func hardwareOf(path, infrastructure string) (infra.Hardware, error) {
-	place, ok := infra.Find(cmp.Or(infrastructure, infrastructureOf(path)))
+// the one that the image is for; none in particular for others' images.
+func hardwareOf(image subject, infrastructure string) (infra.Hardware, error) {
+	place, ok := infra.Find(cmp.Or(infrastructure, image.infrastructure()))
 	if infrastructure != "" && !ok {
 		return infra.Hardware{}, fault.New(fault.Usage, "", "--infrastructure %q is not one of %s", infrastructure, strings.Join(infra.Names(), ", "))
 	}

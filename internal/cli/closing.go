@@ -39,6 +39,9 @@ func printClosing(w io.Writer, image *v1alpha1.NodeImage, artifacts []pipeline.A
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if artifacts[0].Image != "" {
+		fmt.Fprintf(&b, "\n  In the store as %s\n", artifacts[0].Image)
+	}
 	fmt.Fprintf(&b, "\nProve that it boots: nodesmith verify %s --level boot\n\n", artifacts[0].Path)
 	_, err := io.WriteString(w, b.String())
 	return err

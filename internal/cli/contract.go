@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/manifest"
+	"nodesmith.dev/nodesmith/internal/proof"
 	"nodesmith.dev/nodesmith/internal/report"
 )
 
@@ -47,24 +49,38 @@ func contractCommand(s streams) *cobra.Command {
 	return c
 }
 
-// contract checks one image file and prints the report.
-func (v verification) contract(ctx context.Context, s streams, name string) (err error) {
+// contract checks one image and prints the report.
+func (v verification) contract(ctx context.Context, s streams, image subject) error {
 	for _, f := range v.firmware {
 		if !slices.Contains([]string{"bios", "uefi", "uefi-secure"}, f) {
 			return fault.New(fault.Usage, "", "--firmware %q is not one of [bios uefi uefi-secure]", f)
 		}
 	}
-	image, err := openDisk(ctx, name, v.from)
+	result, err := v.check(ctx, image)
 	if err != nil {
 		return err
 	}
-	defer closing(&err, image)
-	if v.infrastructure == "" {
-		v.infrastructure = infrastructureOf(name)
+	broken := result.Err(v.strict)
+	printed := error(nil)
+	if v.asJSON {
+		printed = printJSON(s.out, report.OfContract(result, broken == nil))
+	} else {
+		printed = result.WriteText(s.out, v.all)
 	}
-	asked, err := customizationOf(name)
+	return errors.Join(broken, printed)
+}
+
+// check holds an image against the contract, and keeps the report with it if it is
+// in the store.
+func (v verification) check(ctx context.Context, image subject) (_ *contract.Report, err error) {
+	disk, err := image.open(ctx, v.from)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	defer closing(&err, disk)
+	asked, err := image.customization(ctx)
+	if err != nil {
+		return nil, err
 	}
 	if v.accounts == nil {
 		v.accounts = asked.Users
@@ -77,20 +93,18 @@ func (v verification) contract(ctx context.Context, s streams, name string) (err
 	for i, f := range firmware {
 		firmware[i] = strings.TrimSuffix(f, "-secure")
 	}
-	result, err := contract.Verify(ctx, image, image.Size(), contract.Options{
-		Infrastructure: v.infrastructure, Firmware: firmware, Accounts: v.accounts, Files: files,
+	result, err := contract.Verify(ctx, disk, disk.Size(), contract.Options{
+		Infrastructure: cmp.Or(v.infrastructure, image.infrastructure()), Firmware: firmware, Accounts: v.accounts, Files: files,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	broken := result.Err(v.strict)
-	printed := error(nil)
-	if v.asJSON {
-		printed = printJSON(s.out, report.OfContract(result, broken == nil))
-	} else {
-		printed = result.WriteText(s.out, v.all)
+	passed := result.Err(false) == nil
+	text, err := json.Marshal(report.OfContract(result, passed))
+	if err != nil {
+		return nil, err
 	}
-	return errors.Join(broken, printed)
+	return result, image.attach(ctx, proof.Contract, passed, nil, text)
 }
 
 // customizationOf returns what the manifest beside an image lists as asked for by

@@ -26,22 +26,20 @@ func openImage(path, formatName string) (*known.File, error) {
 	return image, readFault(err)
 }
 
-// openDisk opens an image for reads in any order: what can only be read
-// forward is unpacked first.
-func openDisk(ctx context.Context, path, formatName string) (*known.File, error) {
-	image, err := openImage(path, formatName)
-	if err != nil || !image.Format.Sequential {
-		return image, err
+// openDisk opens an image, a file or one in the store, for reads in any order: what
+// can only be read forward is unpacked first.
+func openDisk(ctx context.Context, argument, formatName string) (openedDisk, error) {
+	s, err := findSubject(ctx, argument, "")
+	if err != nil {
+		return nil, err
 	}
-	defer func() { _ = image.Close() }() // only read
-	disk, err := image.Unpack(ctx)
-	return disk, readFault(err)
+	return s.open(ctx, formatName)
 }
 
 // openForQEMU opens an image that QEMU reads, and says how: what no driver of
 // QEMU knows is unpacked first.
-func openForQEMU(ctx context.Context, path, formatName string) (_ *known.File, disk vmtest.Disk, err error) {
-	image, err := openImage(path, formatName)
+func openForQEMU(ctx context.Context, s subject, formatName string) (_ *known.File, disk vmtest.Disk, err error) {
+	image, err := s.file(ctx, formatName)
 	if err != nil {
 		return nil, disk, err
 	}

@@ -18,7 +18,7 @@ func TestQEMUReadsAnImageOfEveryFormatAndNothingIsLeft(t *testing.T) {
 		t.Fatal(errOut)
 	}
 	for file := range strings.Lines(out) {
-		image, disk, err := openForQEMU(t.Context(), strings.TrimSpace(file), "")
+		image, disk, err := openForQEMU(t.Context(), subject{name: strings.TrimSpace(file)}, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,27 +1,38 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/inspect"
+	"nodesmith.dev/nodesmith/internal/store"
 )
 
 func inspectCommand(s streams) *cobra.Command {
 	var from string
 	var asJSON, noDigest bool
 	c := &cobra.Command{
-		Use: "inspect FILE", Short: "Say what is in a disk image",
+		Use: "inspect IMAGE", Short: "Say what is in an image",
 		Long: `Say what is in a disk image of any format that nodesmith reads, also one that it
-did not make: sizes, partitions, file systems, an OVA's properties, the digest.`,
-		Example: "  nodesmith inspect out/debian-12.ova",
-		Args:    oneArgument("FILE"),
+did not make: sizes, partitions, file systems, an OVA's properties, the digest.
+
+Of an image in the store: its disks and their digests, how far each is proven, the
+documents that belong to it, and what of it other images have, too.
+` + imageArgument,
+		Example: "  nodesmith inspect out/debian-12.ova\n  nodesmith inspect debian-12",
+		Args:    oneArgument("IMAGE"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if stored, err := inspectStored(c.Context(), s, args[0], asJSON); stored || err != nil {
+				return err
+			}
 			report, err := inspect.File(c.Context(), args[0], from, !noDigest)
 			if err != nil {
 				return readFault(err)
@@ -38,6 +49,31 @@ did not make: sizes, partitions, file systems, an OVA's properties, the digest.`
 	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON ("+inspect.Version+")")
 	c.Flags().BoolVar(&noDigest, "no-digest", false, "leave out the digest, which reads the whole file")
 	return c
+}
+
+// inspectStored prints what the store knows of an image; false if the argument is
+// no reference, or a file.
+func inspectStored(ctx context.Context, s streams, argument string, asJSON bool) (bool, error) {
+	r, err := store.ParseReference(argument)
+	if _, missing := os.Stat(argument); err != nil || missing == nil {
+		return false, nil //nolint:nilerr // a file, or what opening it explains
+	}
+	images, err := openStore()
+	if err != nil {
+		return true, err
+	}
+	image, err := images.Find(ctx, r)
+	if err != nil {
+		return true, fault.New(fault.Usage, "nodesmith images lists what there is", "there is no file %s, and %w", argument, err)
+	}
+	d, err := describe(ctx, images, image)
+	if err != nil {
+		return true, err
+	}
+	if asJSON {
+		return true, printJSON(s.out, d)
+	}
+	return true, printDescription(s.out, d)
 }
 
 func printInspection(w io.Writer, r inspect.Report) error {

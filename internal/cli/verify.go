@@ -25,7 +25,7 @@ type verification struct {
 func verifyCommand(s streams) *cobra.Command {
 	var v verification
 	c := &cobra.Command{
-		Use: "verify FILE", Short: "Prove an image by booting it or by looking into it",
+		Use: "verify IMAGE", Short: "Prove an image by booting it or by looking into it",
 		Long: `Level boot proves an image by booting it in QEMU, on BIOS and on UEFI if it is made for
 both, with bootstrap data for cloud-init. The guest itself reports what it found. The image is not changed.
 KVM is used where it works, else QEMU's own emulation, several times slower. The
@@ -36,17 +36,25 @@ Level contract looks into any image, also one that nodesmith did not build, and
 checks what Cluster API expects of a node: seconds, without root, mount or boot,
 and nothing of the image is run. nodesmith contract list shows the checks.
 
-FILE is of any format that nodesmith reads: ` + strings.Join(known.Names(), ", ") + `.
+` + imageArgument + ` The report
+is kept with an image in the store; booting it holds it against the contract, too, if
+that was not done: a level includes the lesser one.
+
+A file is of any format that nodesmith reads: ` + strings.Join(known.Names(), ", ") + `.
 Its content says which. QEMU boots it as it is; a gce archive, which QEMU can't
 read, is unpacked into a temporary file first.`,
-		Example: "  nodesmith verify out/debian-12-qemu.qcow2 --level boot\n  nodesmith verify out/debian-12-vsphere.ova --level contract",
-		Args:    oneArgument("FILE"),
+		Example: "  nodesmith verify out/debian-12-qemu.qcow2 --level boot\n  nodesmith verify out/debian-12-vsphere.ova --level contract\n  nodesmith verify debian-12 --infrastructure vsphere --level boot",
+		Args:    oneArgument("IMAGE"),
 		RunE: func(c *cobra.Command, args []string) error {
+			image, err := findSubject(c.Context(), args[0], v.infrastructure)
+			if err != nil {
+				return err
+			}
 			switch v.level {
 			case "contract":
-				return v.contract(c.Context(), s, args[0])
+				return v.contract(c.Context(), s, image)
 			case "boot":
-				return v.boot(c.Context(), s, args[0])
+				return v.boot(c.Context(), s, image)
 			}
 			return fault.New(fault.Usage, "", "--level %q is not one of %s", v.level, strings.Join(levels, ", "))
 		},

@@ -30,6 +30,8 @@ import (
 type Settings struct {
 	// CacheDir holds downloads, inputs and the engine's state.
 	CacheDir string
+	// StoreDir holds images.
+	StoreDir string
 	// Mirrors maps an archive's URL to what is asked in its place, in order.
 	Mirrors map[string][]string
 	// GoProxy, GoSumDB and GoNoSumDB mean what `go help module-auth` says.
@@ -84,6 +86,8 @@ type EngineCache struct {
 
 // file is the user's configuration file.
 type file struct {
+	// Store is the folder that holds images.
+	Store string `json:"store,omitempty"`
 	// Mirrors maps an archive's URL to mirrors of it.
 	Mirrors map[string][]string `json:"mirrors,omitempty"`
 	// GoProxy stands in for the environment's GOPROXY.
@@ -113,6 +117,9 @@ func Read(ctx context.Context) (Settings, error) {
 	if err != nil {
 		return settings, err
 	}
+	if settings.StoreDir, err = storeDir(configured); err != nil {
+		return settings, err
+	}
 	if err := settings.readGo(ctx); err != nil {
 		return settings, err
 	}
@@ -134,6 +141,36 @@ func CacheDir() (string, error) {
 		return "", fault.New(fault.MissingHost, "set XDG_CACHE_HOME or HOME", "no cache directory: %w", err)
 	}
 	return filepath.Join(cache, "nodesmith"), nil
+}
+
+// Now is the time.
+func Now() time.Time { return time.Now() }
+
+// StoreDir returns the folder that holds images: what the configuration file says,
+// or else nodesmith/store in the user's data (XDG Base Directory Specification).
+func StoreDir() (string, error) {
+	configured, err := readFile()
+	if err != nil {
+		return "", err
+	}
+	return storeDir(configured)
+}
+
+func storeDir(configured file) (string, error) {
+	if filepath.IsAbs(configured.Store) {
+		return configured.Store, nil
+	}
+	if configured.Store != "" {
+		return "", fault.New(fault.BadSpec, "give it as in /srv/nodesmith", "configuration: store %q is no absolute path", configured.Store)
+	}
+	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) { // the specification: relative ones are ignored
+		return filepath.Join(data, "nodesmith", "store"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fault.New(fault.MissingHost, "set XDG_DATA_HOME or HOME", "no data directory: %w", err)
+	}
+	return filepath.Join(home, ".local", "share", "nodesmith", "store"), nil
 }
 
 // BlocksDir is where a cache directory keeps compressed blocks.
@@ -183,7 +220,7 @@ func readFile() (file, error) {
 		err = yaml.UnmarshalStrict(data, &configured)
 	}
 	if err != nil {
-		return configured, fault.New(fault.BadSpec, "its fields are mirrors, goProxy, ovaSigning and engine", "configuration %s: %w", path, err)
+		return configured, fault.New(fault.BadSpec, "its fields are store, mirrors, goProxy, ovaSigning and engine", "configuration %s: %w", path, err)
 	}
 	return configured, nil
 }

@@ -215,13 +215,18 @@ func Read(path string) (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	return Parse(path, data)
+}
+
+// Parse reads a document; name is what errors call it.
+func Parse(name string, data []byte) (*Manifest, error) {
 	var m Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, fault.New(fault.BadSpec, "build the image again, or remove the file", "manifest %s: %w", path, err)
+		return nil, fault.New(fault.BadSpec, "build the image again, or remove the file", "manifest %s: %w", name, err)
 	}
 	if m.APIVersion != APIVersion || m.Kind != Kind {
 		return nil, fault.New(fault.BadSpec, "build the image again, or remove the file",
-			"manifest %s: apiVersion %q and kind %q, not %q and %q", path, m.APIVersion, m.Kind, APIVersion, Kind)
+			"manifest %s: apiVersion %q and kind %q, not %q and %q", name, m.APIVersion, m.Kind, APIVersion, Kind)
 	}
 	return &m, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -26,10 +27,16 @@ import (
 // Build makes the image's files for each infrastructure from a lock and puts
 // them into dir under their final names, each whole or not at all.
 // buildContext is where the spec's files[].source are.
-func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock.Lock, buildContext fs.FS, dir string) ([]Artifact, error) {
+// The image with its disks goes into the store in the same read.
+func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock.Lock, buildContext fs.FS, dir string) (_ []Artifact, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
+	into, err := p.store(image, l)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, into.Close()) }()
 	disks, err := p.disks(ctx, image, l, buildContext)
 	if err != nil {
 		return nil, err
@@ -40,10 +47,14 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		if err != nil {
 			return nil, err
 		}
-		if err := p.export(ctx, d, files, dir); err != nil {
+		table, err := p.export(ctx, d, files, dir, into)
+		if err != nil {
 			return nil, err
 		}
 		if err := p.writeManifest(ctx, d, buildContext, dir); err != nil {
+			return nil, err
+		}
+		if err := into.add(d, files, table, dir); err != nil {
 			return nil, err
 		}
 		for _, f := range files {
@@ -57,6 +68,13 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 	}
 	if err := p.exportCache(ctx, disks); err != nil {
 		return nil, err
+	}
+	stored, err := into.commit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range artifacts {
+		artifacts[i].Image = stored.Reference()
 	}
 	return artifacts, l.Write(filepath.Join(dir, LockName(image)))
 }

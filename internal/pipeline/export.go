@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -17,10 +18,14 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/pack"
 	"nodesmith.dev/nodesmith/internal/format/raw"
 	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/store"
+	"nodesmith.dev/nodesmith/internal/store/chunked"
 )
 
 // Artifact is one image file for one infrastructure.
 type Artifact struct {
+	// Image is the image's name in the store: NAME:TAG.
+	Image          string
 	Infrastructure string
 	Architecture   string
 	Format         string
@@ -36,6 +41,8 @@ type imageFile struct {
 	path   string
 	new    func(out *format.Output, diskSize int64) (format.Writer, error)
 	origin origin
+	// options are the writer's, for the store; nil for its defaults.
+	options json.RawMessage
 }
 
 // files lists what is made of a disk: what the infrastructure imports, then
@@ -63,6 +70,9 @@ func (p *Pipeline) files(ctx context.Context, image *v1alpha1.NodeImage, d infra
 				return nil, err
 			}
 			if options, err = identity(settings); err != nil {
+				return nil, err
+			}
+			if file.options, err = json.Marshal(settings); err != nil {
 				return nil, err
 			}
 			file.new = settings.New
@@ -93,46 +103,65 @@ func (f imageFile) artifact() (Artifact, error) {
 	}, disk.Close()
 }
 
-// export copies the disk out of the engine into a folder in dir and makes those
-// files of it, in one read, that are not there already or made of another disk.
-// They get their names when all of them are whole.
-func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []imageFile, dir string) (err error) {
+// export makes those files of a disk, in one read, that are not there already or
+// made of another disk, and puts the disk into the store, unless it is there.
+// Where it is, the engine is not asked for it. Files get their names when all of
+// them are whole.
+func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []imageFile, dir string, into *storing) (_ chunked.Table, err error) {
+	graph, err := originOf(ctx, d.state)
+	if err != nil {
+		return chunked.Table{}, err
+	}
+	stored, err := into.find(ctx, d.infrastructure.Name, graph)
+	if err != nil {
+		return chunked.Table{}, err
+	}
 	files = slices.DeleteFunc(slices.Clone(files), func(f imageFile) bool { return f.origin.holds(f.path) })
-	if len(files) == 0 {
-		return nil
+	if len(files) == 0 && stored != nil {
+		return stored.Table, nil
 	}
 	temporary, err := os.MkdirTemp(dir, ".nodesmith-*")
 	if err != nil {
-		return err
+		return chunked.Table{}, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
-	absolute, err := filepath.Abs(temporary)
-	if err != nil {
-		return err
-	}
-	disk, as, err := p.fetch(ctx, d, absolute)
-	if err != nil {
-		return err
-	}
-	defer p.record.Begin(tree.StageFormats)()
 	made := make([]string, len(files)) // where each file lies before it gets its name
 	var targets []format.Target
-	var names []string
 	for i, f := range files {
-		if f.format.Name == as.Name {
-			made[i] = disk
+		made[i] = filepath.Join(temporary, filepath.Base(f.path))
+		if stored == nil && f.format.Name == raw.Format.Name && !p.engine.Remote() {
+			made[i] = filepath.Join(temporary, tree.DiskFile) // as the engine gives it
 			continue
 		}
-		made[i] = filepath.Join(temporary, filepath.Base(f.path))
 		targets = append(targets, format.Target{Path: made[i], New: f.new})
+	}
+	p.writing(d, files, stored)
+	var table chunked.Table
+	if stored != nil {
+		table, err = stored.Table, p.fromStore(ctx, stored, targets)
+	} else {
+		table, err = p.fromEngine(ctx, d, temporary, targets, into)
+	}
+	if err != nil {
+		return chunked.Table{}, err
+	}
+	return table, p.place(files, made)
+}
+
+// writing tells which files are made.
+func (p *Pipeline) writing(d infrastructureDisk, files []imageFile, stored *store.Disk) {
+	var names []string
+	for _, f := range files {
 		names = append(names, f.format.Name)
 	}
-	if len(targets) > 0 {
-		p.options.Log("%s: writing %s", d.infrastructure.Name, strings.Join(names, ", "))
-		if err := p.convert(ctx, disk, as, targets); err != nil {
-			return err
-		}
+	if stored == nil {
+		names = append(names, "the store")
 	}
+	p.options.Log("%s: writing %s", d.infrastructure.Name, strings.Join(names, ", "))
+}
+
+// place gives files their names.
+func (p *Pipeline) place(files []imageFile, made []string) error {
 	for i, f := range files {
 		if err := os.Chmod(made[i], 0o644); err != nil {
 			return err
@@ -160,15 +189,47 @@ func (p *Pipeline) fetch(ctx context.Context, d infrastructureDisk, folder strin
 	return filepath.Join(folder, name), as, p.engine.Export(ctx, d.infrastructure.Name+": build", state, folder)
 }
 
-// convert makes targets of a disk.
-func (p *Pipeline) convert(ctx context.Context, path string, as format.Format, targets []format.Target) (err error) {
+// fromEngine copies the disk out of the engine into a folder, and in one read of
+// it into the targets and the store.
+func (p *Pipeline) fromEngine(ctx context.Context, d infrastructureDisk, folder string, targets []format.Target, into *storing) (_ chunked.Table, err error) {
+	absolute, err := filepath.Abs(folder)
+	if err != nil {
+		return chunked.Table{}, err
+	}
+	path, as, err := p.fetch(ctx, d, absolute)
+	if err != nil {
+		return chunked.Table{}, err
+	}
 	disk, err := formats.OpenFile(path, as.Name)
+	if err != nil {
+		return chunked.Table{}, err
+	}
+	defer func() { err = errors.Join(err, disk.Close()) }()
+	sink, writer, err := into.sink(ctx, disk.Size())
+	if err != nil {
+		return chunked.Table{}, err
+	}
+	if err := p.convert(ctx, disk, append(targets, sink)); err != nil {
+		return chunked.Table{}, err
+	}
+	return writer.Table(), nil
+}
+
+// fromStore makes targets of a disk in the store.
+func (p *Pipeline) fromStore(ctx context.Context, disk *store.Disk, targets []format.Target) (err error) {
+	content, err := disk.Open(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
+	defer func() { err = errors.Join(err, content.Close()) }()
+	return p.convert(ctx, content, targets)
+}
+
+// convert makes targets of a disk.
+func (p *Pipeline) convert(ctx context.Context, disk format.Source, targets []format.Target) error {
+	defer p.record.Begin(tree.StageFormats)()
 	blocks := blockcache.Open(host.BlocksDir(p.options.Settings.CacheDir), blockcache.DefaultLimit)
 	defer blocks.Close()
-	_, err = format.Converter{Blocks: blocks}.Convert(ctx, disk, targets)
+	_, err := format.Converter{Blocks: blocks}.Convert(ctx, disk, targets)
 	return err
 }

@@ -63,7 +63,10 @@ func (f *File) Close() error {
 // Unpack writes the image's disk to a sparse raw file in a temporary folder and
 // opens that. It is for images of Sequential formats, and for programs that read
 // no other format than raw.
-func (f *File) Unpack(ctx context.Context) (_ *File, err error) {
+func (f *File) Unpack(ctx context.Context) (*File, error) { return Unpack(ctx, f, f.File.Name()) }
+
+// Unpack does the same with any disk; name is what errors call it.
+func Unpack(ctx context.Context, source format.Source, name string) (_ *File, err error) {
 	folder, err := os.MkdirTemp("", "nodesmith-disk-")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the unpacked disk: %w", err)
@@ -75,8 +78,8 @@ func (f *File) Unpack(ctx context.Context) (_ *File, err error) {
 	}()
 	path := filepath.Join(folder, "disk"+raw.Format.Suffix)
 	target := format.Target{Path: path, New: raw.New}
-	if _, err := (format.Converter{}).Convert(ctx, f, []format.Target{target}); err != nil {
-		return nil, fmt.Errorf("unpack %s: %w", f.File.Name(), err)
+	if _, err := (format.Converter{}).Convert(ctx, source, []format.Target{target}); err != nil {
+		return nil, fmt.Errorf("unpack %s: %w", name, err)
 	}
 	disk, err := OpenFile(path, raw.Format.Name)
 	if err != nil {
