@@ -13,6 +13,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -303,7 +304,8 @@ func typeComments(group *ast.GenDecl, texts map[string]string) {
 
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-// oneItemEach gives every list of structs one item, so that Default shows what
+// oneItemEach gives every list of structs one item, and every object that need
+// not be there one, so that Default shows what
 // it does to items.
 func oneItemEach(v reflect.Value) {
 	switch {
@@ -311,6 +313,9 @@ func oneItemEach(v reflect.Value) {
 		for i := range v.NumField() {
 			oneItemEach(v.Field(i))
 		}
+	case v.Kind() == reflect.Pointer && v.Type().Elem().Kind() == reflect.Struct:
+		v.Set(reflect.New(v.Type().Elem()))
+		oneItemEach(v.Elem())
 	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 		oneItemEach(v.Index(0))
@@ -352,6 +357,9 @@ func (r reference) fields(parent *Field, v reflect.Value, examples []*yaml.Node)
 // typed fills in what follows from the field's type and from v, its default.
 // examples are all values of it that the example has.
 func (r reference) typed(f *Field, v reflect.Value, examples []*yaml.Node) error {
+	if f.goType.Kind() == reflect.Pointer && f.goType.Elem().Kind() != reflect.String {
+		return r.pointed(f, v, examples)
+	}
 	switch t := f.goType; {
 	case t == reflect.TypeFor[Size](), t == reflect.TypeFor[SizeOrContent]():
 		f.Type = "size"
@@ -391,6 +399,19 @@ func (r reference) typed(f *Field, v reflect.Value, examples []*yaml.Node) error
 		return fmt.Errorf("%s: no description of the type %s", f.Path, t)
 	}
 	return nil
+}
+
+// pointed is typed for something that can be told from its zero value.
+func (r reference) pointed(f *Field, v reflect.Value, examples []*yaml.Node) error {
+	f.goType = f.goType.Elem()
+	if v.IsNil() {
+		v = reflect.New(f.goType)
+	}
+	err := r.typed(f, v.Elem(), examples)
+	if f.Type == "boolean" {
+		f.Default = strconv.FormatBool(v.Elem().Bool())
+	}
+	return err
 }
 
 // listText returns a list of strings as it is written; "" for an empty one.

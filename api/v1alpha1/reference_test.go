@@ -61,7 +61,14 @@ func TestReferenceHasTheDefaultsThatDefaultSets(t *testing.T) {
 		"spec.proxy.inImage":                  "false",
 		"spec.publish.vsphere[].provisioning": "thin", "spec.publish.vsphere[].as": "template", "spec.publish.vsphere[].clones": "linked",
 		"spec.publish.vsphere[].name": "{{.OSDistro}}-{{.OSRelease}}-kube-{{.KubernetesVersion}}", "spec.publish.vsphere[].replace": "false",
-		"spec.files[].template": "false", "spec.directories[].mode": "0755", "spec.directories[].owner": "root:root",
+		"spec.publish.azure[].cloud": "public", "spec.publish.azure[].upload.container": "nodesmith", "spec.publish.azure[].upload.parallel": "16",
+		"spec.publish.azure[].gallery.definition": "{{.Image}}", "spec.publish.azure[].gallery.publisher": "nodesmith",
+		"spec.publish.azure[].gallery.acceleratedNetworking": "true", "spec.publish.azure[].gallery.diskControllers": "[SCSI]",
+		"spec.publish.azure[].gallery.regions[].replicas": "1", "spec.publish.azure[].gallery.regions[].storageType": "Standard_LRS",
+		"spec.publish.azure[].gallery.regions[].excludeFromLatest": "false", "spec.publish.azure[].gallery.excludeFromLatest": "false",
+		"spec.publish.azure[].gallery.sharing.community.public": "false", "spec.publish.azure[].managedImage.zoneResilient": "false",
+		"spec.publish.azure[].managedImage.name": "{{.Image}}-{{.KubernetesVersion}}",
+		"spec.files[].template":                  "false", "spec.directories[].mode": "0755", "spec.directories[].owner": "root:root",
 	}
 	for f := range reference(t).All() {
 		if f.Default != want[f.Path] {

@@ -245,3 +245,19 @@ func occupied(data []byte, at int64) (runs []format.Extent) {
 	}
 	return runs
 }
+
+// eachExtent calls do with the length of each range of a file that may hold
+// something.
+func eachExtent(file format.Source, do func(length int64)) error {
+	for offset := int64(0); ; {
+		extent, err := file.NextData(offset)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("look for data behind byte %d: %w", offset, err)
+		}
+		do(extent.Length)
+		offset = extent.End()
+	}
+}

@@ -9,10 +9,8 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 
 	"nodesmith.dev/nodesmith/internal/format"
@@ -37,7 +35,7 @@ func sparseDisk(size int64) *formattest.Disk {
 	return disk
 }
 
-func viewOf(t testing.TB, disk format.Source) *vhd.View {
+func vhdOf(t testing.TB, disk format.Source) *vhd.View {
 	t.Helper()
 	view, err := vhd.NewView(disk, vhd.Options{ID: [16]byte{15: 1}, Created: time.Unix(1790000000, 0)})
 	if err != nil {
@@ -49,13 +47,12 @@ func viewOf(t testing.TB, disk format.Source) *vhd.View {
 // blobAt makes a container and an empty page blob, with the account's key.
 func blobAt(t testing.TB, azurite *azuretest.Azurite, name string, size int64) *pageblob.Client {
 	t.Helper()
-	options := policy.ClientOptions{Transport: azurite.Client, Retry: policy.RetryOptions{MaxRetries: -1}}
-	c, err := container.NewClientWithSharedKeyCredential(azurite.Endpoint+"/"+azuretest.Account+"/vhds", azurite.Key(), &container.ClientOptions{ClientOptions: options})
+	c, err := azurite.Container("vhds")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, _ = c.Create(t.Context(), nil) // another test may have made it
-	blob, err := pageblob.NewClientWithSharedKeyCredential(azurite.URL("vhds", name), azurite.Key(), &pageblob.ClientOptions{ClientOptions: options})
+	blob, err := azurite.PageBlob("vhds", name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +93,7 @@ func sameAs(t testing.TB, blob *pageblob.Client, want format.Source) {
 
 func TestOnlyPagesThatAreNotEmptyAreSent(t *testing.T) {
 	azurite := azuretest.StartAzurite(t)
-	view := viewOf(t, sparseDisk(64*mib))
+	view := vhdOf(t, sparseDisk(64*mib))
 	blob := blobAt(t, azurite, "sparse.vhd", view.Size())
 	sent := int64(0)
 	transfer := transfer{
@@ -136,7 +133,7 @@ func nonEmpty(t testing.TB, file format.Source) (data int64, runs int) {
 
 func TestAResumedTransferSendsWhatIsMissingAlone(t *testing.T) {
 	azurite := azuretest.StartAzurite(t)
-	view := viewOf(t, sparseDisk(64*mib))
+	view := vhdOf(t, sparseDisk(64*mib))
 	blob := blobAt(t, azurite, "resumed.vhd", view.Size())
 	stop, cancel := context.WithCancel(t.Context())
 	var first, second int64

@@ -33,7 +33,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/sas"
 
 	"nodesmith.dev/nodesmith/internal/testenv"
@@ -195,4 +198,17 @@ func loopbackCertificate(t testing.TB, dir string) (certificate, key string, poo
 		}
 	}
 	return certificate, key, pool
+}
+
+// PageBlob is a blob, with the account's key: to look behind the publisher's
+// back.
+func (a *Azurite) PageBlob(container, name string) (*pageblob.Client, error) {
+	return pageblob.NewClientWithSharedKeyCredential(a.URL(container, name), a.key,
+		&pageblob.ClientOptions{ClientOptions: policy.ClientOptions{Transport: a.Client}})
+}
+
+// Container is PageBlob for a container.
+func (a *Azurite) Container(name string) (*container.Client, error) {
+	return container.NewClientWithSharedKeyCredential(a.Endpoint+"/"+Account+"/"+name, a.key,
+		&container.ClientOptions{ClientOptions: policy.ClientOptions{Transport: a.Client}})
 }

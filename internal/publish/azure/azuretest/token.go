@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +18,8 @@ type Login struct {
 	// Lasts is how long a token is good for; 0 means an hour. The SDK is told an
 	// hour in any case: a token that lasts less expires while it is in use.
 	Lasts time.Duration
-	// Expired makes the next tokens be no longer good when they are handed out.
+	// Expired makes the next tokens for the blob service be no longer good when they
+	// are handed out.
 	Expired atomic.Int32
 	asked   atomic.Int32
 }
@@ -33,13 +35,12 @@ func (l *Login) GetToken(_ context.Context, options policy.TokenRequestOptions) 
 	if lasts == 0 {
 		lasts = time.Hour
 	}
-	if l.Expired.Add(-1) >= 0 {
-		now = now.Add(-2 * time.Hour)
-		lasts = time.Hour
-	}
-	audience := "https://storage.azure.com"
-	if len(options.Scopes) > 0 && options.Scopes[0] != "https://storage.azure.com/.default" {
-		audience = "https://management.core.windows.net"
+	audience := "https://management.core.windows.net"
+	if slices.Contains(options.Scopes, "https://storage.azure.com/.default") {
+		audience = "https://storage.azure.com"
+		if l.Expired.Add(-1) >= 0 {
+			now, lasts = now.Add(-2*time.Hour), time.Hour
+		}
 	}
 	claims, err := json.Marshal(map[string]any{
 		"aud": audience, "iss": "https://sts.windows.net/ab1f708d-50f6-404c-a006-d71b2ac7a606/",
