@@ -29,6 +29,8 @@ needs=(
     /usr/lib/x86_64-linux-gnu/libc.a=libc6-dev
     /usr/lib/x86_64-linux-gnu/libseccomp.a=libseccomp-dev
     pkg-config=pkg-config
+    node=nodejs
+    npm=npm
 )
 
 # CNCF Distribution, which the store's tests push to, is built from its module.
@@ -47,7 +49,9 @@ for need in "${needs[@]}"; do
         *) command -v "$what" >/dev/null || missing+=("${need#*=}") ;;
     esac
 done
+here=$(dirname "${BASH_SOURCE[0]}")
 if [ ${#missing[@]} -eq 0 ]; then
+    "$here/install-azurite.sh"
     exit 0
 fi
 
@@ -63,3 +67,4 @@ echo "Installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+"$here/install-azurite.sh"
