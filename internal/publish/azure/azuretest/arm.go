@@ -132,7 +132,8 @@ func (r *Resources) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		http.Error(w, `{"error":{"code":"NotImplemented"}}`, http.StatusNotImplemented)
 		return
 	}
-	ctx := context.WithValue(request.Context(), runtime.CtxAPINameKey{}, name)
+	// A client that goes away does not stop what it asked for; the fakes panic if it does.
+	ctx := context.WithValue(context.WithoutCancel(request.Context()), runtime.CtxAPINameKey{}, name)
 	out := request.Clone(ctx)
 	out.URL.Scheme, out.URL.Host = "https", request.Host
 	response, err := r.transport.Do(out)
