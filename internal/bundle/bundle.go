@@ -253,25 +253,47 @@ func addFile(archive *tar.Writer, f File) (err error) {
 }
 
 // writeBlob streams what write writes into the store and returns its descriptor.
+// A blob that is there already is kept if it is whole.
 func (s *Store) writeBlob(ctx context.Context, mediaType string, write func(io.Writer) error) (ocispecs.Descriptor, error) {
+	desc, exists, err := s.tryBlob(ctx, mediaType, write)
+	if err != nil || !exists {
+		return desc, err
+	}
+	if whole, err := s.blobs.whole(ctx, desc.Digest); err != nil || whole {
+		return desc, err
+	}
+	if err := s.Blobs.Delete(ctx, desc.Digest); err != nil {
+		return desc, err
+	}
+	desc, _, err = s.tryBlob(ctx, mediaType, write)
+	return desc, err
+}
+
+// tryBlob is writeBlob, but that it also says whether a blob of that digest was
+// there, which then stays.
+func (s *Store) tryBlob(ctx context.Context, mediaType string, write func(io.Writer) error) (_ ocispecs.Descriptor, exists bool, _ error) {
 	reference := "write-" + rand.Text()
 	w, err := content.OpenWriter(ctx, s.Blobs, content.WithRef(reference))
 	if err != nil {
-		return ocispecs.Descriptor{}, err
+		return ocispecs.Descriptor{}, false, err
 	}
 	defer w.Close()
 	counted := &counter{w: w}
 	if err := write(counted); err != nil {
 		_ = s.Blobs.Abort(context.WithoutCancel(ctx), reference)
-		return ocispecs.Descriptor{}, fault.NoSpaceOr(err)
+		return ocispecs.Descriptor{}, false, fault.NoSpaceOr(err)
 	}
 	desc := ocispecs.Descriptor{MediaType: mediaType, Digest: w.Digest(), Size: counted.n}
-	if err := w.Commit(ctx, desc.Size, desc.Digest); err != nil && !errdefs.IsAlreadyExists(err) {
-		_ = s.Blobs.Abort(context.WithoutCancel(ctx), reference)
-		return ocispecs.Descriptor{}, fault.NoSpaceOr(err)
+	err = w.Commit(ctx, desc.Size, desc.Digest)
+	if err == nil {
+		s.blobs.wrote(desc.Digest)
+		return desc, false, nil
 	}
-	s.blobs.wrote(desc.Digest)
-	return desc, nil
+	_ = s.Blobs.Abort(context.WithoutCancel(ctx), reference)
+	if errdefs.IsAlreadyExists(err) {
+		return desc, true, nil
+	}
+	return ocispecs.Descriptor{}, false, fault.NoSpaceOr(err)
 }
 
 type counter struct {

@@ -25,24 +25,48 @@ type verifiedStore struct {
 
 // ReaderAt implements content.Provider.
 func (s *verifiedStore) ReaderAt(ctx context.Context, blob ocispecs.Descriptor) (content.ReaderAt, error) {
-	reader, err := s.Store.ReaderAt(ctx, blob)
+	whole, err := s.whole(ctx, blob.Digest)
 	if err != nil {
 		return nil, err
 	}
-	if _, known := s.good.Load(blob.Digest); known {
-		return reader, nil
+	if !whole {
+		// Where one is damaged, others may be: the next build shall not end at each.
+		return nil, errors.Join(fault.New(fault.Unverifiable, "run the same command again: it is made anew",
+			"input %s in the cache was damaged; it is removed: run the same command again", blob.Digest), s.removeDamaged(ctx))
 	}
-	verifier := blob.Digest.Verifier()
-	if _, err := io.Copy(verifier, &untilDone{ctx, io.NewSectionReader(reader, 0, reader.Size())}); err != nil {
-		return nil, errors.Join(fmt.Errorf("input %s: %w", blob.Digest, err), reader.Close())
+	return s.Store.ReaderAt(ctx, blob)
+}
+
+// whole reads a blob against its digest, once in this process. An error says
+// that it is not there, or could not be read.
+func (s *verifiedStore) whole(ctx context.Context, d digest.Digest) (bool, error) {
+	if _, known := s.good.Load(d); known {
+		return true, nil
 	}
-	if !verifier.Verified() {
-		err := fault.New(fault.Unverifiable, "run the same command again: it is made anew",
-			"input %s in the cache was damaged; it is removed: run the same command again", blob.Digest)
-		return nil, errors.Join(err, reader.Close(), s.Delete(ctx, blob.Digest))
+	reader, err := s.Store.ReaderAt(ctx, ocispecs.Descriptor{Digest: d})
+	if err != nil {
+		return false, err
 	}
-	s.good.Store(blob.Digest, true)
-	return reader, nil
+	verifier := d.Verifier()
+	_, err = io.Copy(verifier, &untilDone{ctx, io.NewSectionReader(reader, 0, reader.Size())})
+	if err := errors.Join(err, reader.Close()); err != nil {
+		return false, fmt.Errorf("input %s: %w", d, err)
+	}
+	if verifier.Verified() {
+		s.good.Store(d, true)
+		return true, nil
+	}
+	return false, nil
+}
+
+// removeDamaged removes every blob whose content is not that of its digest.
+func (s *verifiedStore) removeDamaged(ctx context.Context) error {
+	return s.Walk(ctx, func(info content.Info) error {
+		if whole, err := s.whole(ctx, info.Digest); err != nil || whole {
+			return err
+		}
+		return s.Delete(ctx, info.Digest)
+	})
 }
 
 // wrote remembers a blob that this process has just written and hashed.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,13 +25,14 @@ const daemonsVariable = "NODESMITH_TEST_CONTAINERD_DIRS"
 type daemon struct {
 	programs string // directory, or "" for PATH
 	socket   string
+	end      func()
 }
 
 // startDaemon runs containerd on output's store until the test ends.
 func startDaemon(t *testing.T, programs, output string) daemon {
 	t.Helper()
 	state := t.TempDir()
-	d := daemon{programs, filepath.Join(state, "s")}
+	d := daemon{programs: programs, socket: filepath.Join(state, "s")}
 	config := filepath.Join(state, "config.toml")
 	text := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.images\", \"io.containerd.cri.v1.runtime\", \"io.containerd.nri.v1.nri\"]\n[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n",
 		filepath.Join(output, storeRoot), filepath.Join(state, "state"), d.socket, d.socket+".ttrpc")
@@ -47,9 +49,12 @@ func startDaemon(t *testing.T, programs, output string) daemon {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	d.end = sync.OnceFunc(func() {
 		cancel()
-		cmd.Wait()
+		_ = cmd.Wait() // interrupted
+	})
+	t.Cleanup(func() {
+		d.end()
 		if t.Failed() {
 			t.Logf("containerd said:\n%s", log.String())
 		}
@@ -63,6 +68,12 @@ func startDaemon(t *testing.T, programs, output string) daemon {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// stop ends the daemon, so that its store can be read.
+func (d daemon) stop(t *testing.T) {
+	t.Helper()
+	d.end()
 }
 
 // program returns the path of one of the daemon's programs.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -111,7 +112,49 @@ func makeArchive() (*archive, error) {
 	}
 	a.release.Presets = map[string]string{"tmp/.keep": ""} // base-files' otherwise
 	a.release.Archives = []distro.Archive{{URL: archiveURL, Suite: "bookworm", Components: []string{"main"}}}
+	if err := a.addClock(); err != nil {
+		return nil, err
+	}
 	return a, a.sign()
+}
+
+// clockPackage has the library that turns the clock; it is in the archive where
+// there is a compiler.
+const clockPackage = "clock"
+
+// addClock compiles and packs it.
+func (a *archive) addClock() error {
+	if _, err := exec.LookPath("gcc"); err != nil {
+		return nil //nolint:nilerr // the test that needs it says so
+	}
+	tree := filepath.Join(workDir, clockPackage)
+	for name, text := range map[string]string{
+		"usr/lib/.keep": "", "DEBIAN/control": "Package: clock\nVersion: 1\nArchitecture: amd64\nMaintainer: Company <archive@company.invalid>\nDescription: turns the clock\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(tree, name)), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(tree, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	path := "pool/clock_1_amd64.deb"
+	a.pool[path] = tree + ".deb"
+	for _, args := range [][]string{
+		{"gcc", "-O2", "-shared", "-fPIC", "-o", filepath.Join(tree, "usr/lib/clock.so"), "testdata/clock.c"},
+		{"dpkg-deb", "--root-owner-group", "--build", tree, a.pool[path]},
+	} {
+		if out, err := exec.CommandContext(theContext, args[0], args[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%v: %w\n%s", args, err, out)
+		}
+	}
+	data, err := os.ReadFile(a.pool[path])
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(data)
+	a.index += fmt.Sprintf("Package: clock\nVersion: 1\nArchitecture: amd64\nFilename: %s\nSize: %d\nSHA256: %s\n\n", path, len(data), hex.EncodeToString(sum[:]))
+	return nil
 }
 
 // sign makes the InRelease file and the keyring that its signature holds with.
@@ -178,6 +221,22 @@ func (a *archive) serve(t testing.TB, around func(http.Handler) http.Handler) st
 
 // lock returns the lock of the archive as it is.
 func (a *archive) lock(index []byte) (*lock.Lock, error) {
+	byName, err := packagesOf(index)
+	if err != nil {
+		return nil, err
+	}
+	l := &lock.Lock{Architecture: "amd64", Epoch: a.date}
+	for _, name := range a.system {
+		l.OS.Packages = append(l.OS.Packages, byName[name])
+	}
+	for _, name := range a.tools {
+		l.Tools.Packages = append(l.Tools.Packages, byName[name])
+	}
+	return l, nil
+}
+
+// packagesOf reads an index of the archive.
+func packagesOf(index []byte) (map[string]lock.Package, error) {
 	read, err := deb.ReadIndex(bytes.NewReader(index))
 	if err != nil {
 		return nil, err
@@ -188,14 +247,7 @@ func (a *archive) lock(index []byte) (*lock.Lock, error) {
 			Name: p.Name, Version: p.Version, Architecture: p.Architecture, URL: archiveURL + "/" + p.Filename, SHA256: p.SHA256, Size: p.Size, Ground: true,
 		}
 	}
-	l := &lock.Lock{Architecture: "amd64", Epoch: a.date}
-	for _, name := range a.system {
-		l.OS.Packages = append(l.OS.Packages, byName[name])
-	}
-	for _, name := range a.tools {
-		l.Tools.Packages = append(l.Tools.Packages, byName[name])
-	}
-	return l, nil
+	return byName, nil
 }
 
 // writeFile is os.WriteFile for tests.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -37,6 +38,9 @@ import (
 	"nodesmith.dev/nodesmith/internal/source/packages"
 )
 
+// workDir is a folder that lasts as long as the tests.
+var workDir string
+
 // theContext lives as long as the test binary.
 var theContext = context.Background()
 
@@ -59,7 +63,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	cleanDisk = filepath.Join(dir, "tiny.raw")
+	workDir, cleanDisk = dir, filepath.Join(dir, "tiny.raw")
 	return m.Run()
 }
 
@@ -69,8 +73,16 @@ type build struct {
 	Lock    *lock.Lock
 	// Cache is as $XDG_CACHE_HOME/nodesmith, Out receives the disk and the images.
 	Cache, Out string
-	Mirrors    []string
-	Now        time.Time
+	// Mirrors are those of the test's archive, Others maps further archives to
+	// theirs.
+	Mirrors []string
+	Others  map[string][]string
+	Now     time.Time
+	// Firmware is what the disk boots from; none for a root file system alone.
+	Firmware []string
+	Size     size.Bytes
+	// wrapper is a program that runs the build, with its arguments.
+	wrapper []string
 }
 
 // outputs are the files that a build makes, by format.
@@ -99,7 +111,9 @@ func buildMain(config string) int {
 // take the signed archive, build the tree and the disk on the engine, write the
 // images.
 func (b build) run(ctx context.Context) (err error) {
-	cache := fetch.New(filepath.Join(b.Cache, "downloads"), map[string][]string{archiveURL: b.Mirrors})
+	mirrors := map[string][]string{archiveURL: b.Mirrors}
+	maps.Copy(mirrors, b.Others)
+	cache := fetch.New(filepath.Join(b.Cache, "downloads"), mirrors)
 	if _, err := packages.Take(ctx, cache, b.Release, nil, b.Now); err != nil {
 		return err
 	}
@@ -122,7 +136,7 @@ func (b build) run(ctx context.Context) (err error) {
 		return err
 	}
 	state, err := builder.Disk(ctx, "tiny: assemble disk", b.Release, tools, system, disk.Config{
-		Size: 128 * size.MiB, Identifiers: disk.IdentifiersFrom("tiny"), Partitions: disk.Layout(nil, nil, disk.RootFileSystem(0)),
+		Size: b.Size, Identifiers: disk.IdentifiersFrom("tiny"), Partitions: disk.Layout(b.Firmware, nil, disk.RootFileSystem(0)),
 	}, b.Lock)
 	if err != nil {
 		return err
@@ -188,8 +202,15 @@ func newBuild(t testing.TB, mirrors ...string) build {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b := build{Release: a.release, Lock: l, Mirrors: mirrors, Now: a.date.AddDate(0, 1, 0), Size: 128 * size.MiB}
+	return b.elsewhere(t)
+}
+
+// elsewhere is the build with a cache and a folder of its own, both empty.
+func (b build) elsewhere(t testing.TB) build {
+	t.Helper()
 	dir := t.TempDir()
-	b := build{Release: a.release, Lock: l, Cache: filepath.Join(dir, "cache"), Out: filepath.Join(dir, "out"), Mirrors: mirrors, Now: a.date.AddDate(0, 1, 0)}
+	b.Cache, b.Out = filepath.Join(dir, "cache"), filepath.Join(dir, "out")
 	for _, d := range []string{b.Cache, b.Out} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			t.Fatal(err)
@@ -209,6 +230,9 @@ func (b build) command(t testing.TB, environment ...string) *exec.Cmd {
 	config := filepath.Join(t.TempDir(), "build.json")
 	writeFile(t, config, data)
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	if b.wrapper != nil {
+		cmd = exec.CommandContext(t.Context(), b.wrapper[0], append(slices.Clone(b.wrapper[1:]), os.Args[0])...)
+	}
 	cmd.Env = append(os.Environ(), append([]string{buildVariable + "=" + config}, environment...)...)
 	return cmd
 }

@@ -90,7 +90,7 @@ func differences(t testing.TB, a, b string) string {
 // and left no output.
 func fails(t testing.TB, b build, r result, kind fault.Kind, text string) {
 	t.Helper()
-	if r.exit != kind.ExitCode() || !strings.Contains(r.output, text) {
+	if r.exit != kind.ExitCode() || !strings.Contains(strings.ToLower(r.output), strings.ToLower(text)) {
 		t.Errorf("exit code %d, want %d and %q in\n%s", r.exit, kind.ExitCode(), text, r.output)
 	}
 	if left := b.digests(t); len(left) > 0 {
