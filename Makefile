@@ -36,6 +36,7 @@ test: deps build ## everything that CI runs
 test-all: test ## test, then every Kubernetes version on every Debian, and every format booted: hours without KVM
 	@go test -tags all -count=1 -timeout 6h -v -run 'TestEveryKubernetesOnEveryOS|TestTheImageBootsFromEveryFormat' ./test
 	@go test -tags all -count=1 -timeout 2h -run 'TestTwoHundredFaults' ./internal/publish/...
+	@go test -tags all -count=1 -timeout 6h -v ./test/faults
 
 .PHONY: unit
 unit: ## the fast tests alone

@@ -9,6 +9,6 @@ if [ -n "$unformatted" ]; then
     exit 1
 fi
 go vet ./...
-go vet -tags all ./test
+go vet -tags all ./test ./test/faults
 mapfile -t scripts < <(git ls-files '*.sh' '.ci/run' '**/policy-rc.d')
 shellcheck -x -P SCRIPTDIR "${scripts[@]}"

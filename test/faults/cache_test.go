@@ -4,7 +4,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -51,8 +50,6 @@ func TestDamagedCachesAreMadeAnew(t *testing.T) {
 		{"input bundles", "inputs/blobs", anyFile, []string{"engine"}, 2},
 		{"the index of input bundles", "inputs/index", anyFile, nil, 1},
 		{"compressed blocks", "blocks", anyFile, nil, 1},
-		{"the engine's history", "engine", func(p string) bool { return strings.HasSuffix(p, "history.db") }, nil, 1},
-		{"the engine's cache of results", "engine", func(p string) bool { return strings.HasSuffix(p, "/engine/cache.db") }, nil, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if damage(t, filepath.Join(b.Cache, c.dir), c.files) == 0 {
@@ -64,7 +61,7 @@ func TestDamagedCachesAreMadeAnew(t *testing.T) {
 				}
 			}
 			for _, name := range outputs {
-				if err := os.Remove(b.output(name)); err != nil {
+				if err := os.Remove(b.output(name)); err != nil && !os.IsNotExist(err) {
 					t.Fatal(err)
 				}
 			}
