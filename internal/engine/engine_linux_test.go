@@ -306,9 +306,16 @@ func TestWhatAKilledEngineLeftIsSweptAtTheNextStart(t *testing.T) {
 	if len(mounts(t, f.root())) == 0 {
 		t.Fatal("the killed process left no mount: this test tests nothing")
 	}
+	half := filepath.Join(f.root(), "runc-"+snapshotterName(f.root()), "content", "ingest", "half")
+	if err := os.MkdirAll(half, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	f.open(t, nil)
 	if left := mounts(t, f.root()); len(left) > 0 {
 		t.Errorf("still mounted: %v", left)
+	}
+	if _, err := os.Stat(half); err == nil {
+		t.Error("a blob that was half copied is still there")
 	}
 	deadline := time.Now().Add(10 * time.Second)
 	for time.Now().Before(deadline) {
