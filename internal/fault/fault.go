@@ -22,7 +22,7 @@ const (
 	BadSpec                  // the NodeImage or the lock file is wrong
 	Unverifiable             // an input whose signature or digest does not hold
 	MissingHost              // a program or permission that the host lacks
-	Network                  // a mirror or proxy did not answer
+	Network                  // a mirror, proxy or remote engine did not answer
 	NoSpace                  // a file system is full
 	Engine                   // the build engine or a step in it failed
 	Guest                    // a virtual machine booted from the image failed
