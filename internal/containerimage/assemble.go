@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package containerimage assembles container images and writes them into a
 // containerd store, so that a node starts its control plane without pulling.
 //
@@ -36,7 +38,6 @@ import (
 
 	"github.com/containerd/containerd/v2/pkg/epoch"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"nodesmith.dev/nodesmith/internal/fault"
@@ -45,18 +46,6 @@ import (
 // namespace is where containerd's CRI plugin keeps its images
 // (constants.K8sContainerdNamespace in containerd/internal/cri/constants).
 const namespace = "k8s.io"
-
-// Assembled is one image as it now lies in the store.
-type Assembled struct {
-	Name string
-	// Manifest describes what the name points at: a manifest or an index.
-	Manifest ocispec.Descriptor
-	// Config is the digest of the image's configuration: CRI's image ID.
-	Config string
-	// Built marks one that was made of layers of the configuration; archives
-	// bring the others.
-	Built bool
-}
 
 // Assemble builds cfg's images and archives into the store below cfg.Output,
 // in the order in which cfg names them. It needs root: it sets owners and file

@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/infra"
@@ -204,24 +202,6 @@ func qemuImg(ctx context.Context, args ...string) ([]byte, error) {
 		return nil, needQEMU("qemu-img", err)
 	}
 	return out, nil
-}
-
-// socketPair returns our end of a connected pair of Unix sockets, and the end
-// for a child. Without a path there is nothing to remove, and no limit of 108
-// characters to meet.
-func socketPair(name string) (net.Conn, *os.File, error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make a socket pair for %s: %w", name, err)
-	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name)
-	defer ours.Close() // FileConn duplicates it
-	conn, err := net.FileConn(ours)
-	if err != nil {
-		theirs.Close()
-		return nil, nil, fmt.Errorf("make a socket pair for %s: %w", name, err)
-	}
-	return conn, theirs, nil
 }
 
 // control speaks QMP (QEMU Machine Protocol): it closes ready when QEMU is

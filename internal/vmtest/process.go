@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -30,7 +29,7 @@ func spawn(ctx context.Context, cmd *exec.Cmd) (*process, error) {
 	p := &process{done: make(chan struct{}), stderr: &limited{}}
 	cmd.Stderr = p.stderr
 	cmd.WaitDelay = 2 * time.Second // for a grandchild that holds stderr open
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	lead(cmd)
 
 	started := make(chan error)
 	go func() {
@@ -44,7 +43,7 @@ func spawn(ctx context.Context, cmd *exec.Cmd) (*process, error) {
 		p.pid = cmd.Process.Pid
 		started <- nil
 		stop := context.AfterFunc(ctx, func() {
-			_ = syscall.Kill(-p.pid, syscall.SIGKILL)
+			killGroup(p.pid)
 		})
 		p.err = cmd.Wait()
 		stop()

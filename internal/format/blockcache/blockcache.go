@@ -19,8 +19,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Bounds of a folder: the bytes of its segments, and how many there may be, each
@@ -173,6 +171,3 @@ func (c *Cache) prune() {
 		}
 	}
 }
-
-// touch notes that a file was used now.
-func touch(path string) { _ = unix.UtimesNanoAt(unix.AT_FDCWD, path, nil, 0) }

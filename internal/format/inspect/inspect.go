@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"syscall"
 
 	"nodesmith.dev/nodesmith/internal/format"
 	"nodesmith.dev/nodesmith/internal/format/known"
@@ -67,10 +66,7 @@ func File(ctx context.Context, path, formatName string, digest bool) (Report, er
 		return report, err
 	}
 	defer func() { _ = image.Close() }() // only read
-	report.Format, report.FileSize, report.StoredSize = image.Format.Name, image.Info.Size(), image.Info.Size()
-	if stat, ok := image.Info.Sys().(*syscall.Stat_t); ok {
-		report.StoredSize = stat.Blocks * 512 // st_blocks' unit, whatever the file system's is
-	}
+	report.Format, report.FileSize, report.StoredSize = image.Format.Name, image.Info.Size(), known.StoredSize(image.Info)
 	report.VirtualSize = image.Size()
 	if report.DataSize, err = dataSize(ctx, image); err != nil {
 		return report, fmt.Errorf("%s: %w", path, err)

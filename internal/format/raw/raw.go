@@ -10,8 +10,6 @@ import (
 	"io"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"nodesmith.dev/nodesmith/internal/format"
 )
 
@@ -75,22 +73,22 @@ func (d *Disk) NextData(offset int64) (format.Extent, error) {
 	if d.file == nil {
 		return rest, nil
 	}
-	start, err := d.file.Seek(offset, unix.SEEK_DATA)
-	if errors.Is(err, unix.ENXIO) {
-		return format.Extent{}, io.EOF
+	start, end, err := nextData(d.file, offset)
+	if errors.Is(err, errNoHoles) {
+		return rest, nil
 	}
 	if err != nil {
-		return rest, nil //nolint:nilerr // a pipe, a device, a file system without holes: all may be data
-	}
-	end, err := d.file.Seek(start, unix.SEEK_HOLE)
-	if err != nil {
-		return format.Extent{}, fmt.Errorf("find the end of data from byte %d on: %w", start, err)
+		return format.Extent{}, err
 	}
 	if end >= d.size {
 		end = d.Size()
 	}
 	return format.Extent{Offset: start, Length: end - start}, nil
 }
+
+// errNoHoles says that a file's holes can't be told: a pipe, a device, a file
+// system or an operating system without them. All of it may be data.
+var errNoHoles = errors.New("holes are not told")
 
 // writer leaves a hole wherever it gets no block.
 type writer struct {

@@ -2,16 +2,14 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 
-	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format"
+	formats "nodesmith.dev/nodesmith/internal/format/known"
 )
 
 // originAttribute is the extended attribute in which an exported file says
@@ -49,9 +47,8 @@ func (o origin) holds(path string) bool {
 	if err != nil || !info.Mode().IsRegular() {
 		return false
 	}
-	stamp := make([]byte, 256)
-	n, err := unix.Lgetxattr(path, originAttribute, stamp)
-	return err == nil && string(stamp[:n]) == o.stamp(info)
+	stamp, err := attribute(path, originAttribute)
+	return err == nil && stamp == o.stamp(info)
 }
 
 // mark notes the file's origin on it, where the file system can.
@@ -60,22 +57,15 @@ func (o origin) mark(path string) error {
 	if err != nil {
 		return err
 	}
-	err = unix.Lsetxattr(path, originAttribute, []byte(o.stamp(info)), 0)
-	if errors.Is(err, unix.ENOTSUP) {
-		return nil // the next build makes the file once more
-	}
-	if err != nil {
-		return fault.NoSpaceOr(fmt.Errorf("%s: %w", path, err))
-	}
-	return nil
+	// Where it can't be noted, the next build makes the file once more.
+	return setAttribute(path, originAttribute, o.stamp(info))
 }
 
 // storedBytes returns how many bytes a file takes up.
 func storedBytes(path string) (int64, error) {
-	var stat unix.Stat_t
-	if err := unix.Stat(path, &stat); err != nil {
-		return 0, fmt.Errorf("%s: %w", path, err)
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
 	}
-	const block = 512 // unit of st_blocks, stat(2)
-	return stat.Blocks * block, nil
+	return formats.StoredSize(info), nil
 }
