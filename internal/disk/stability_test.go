@@ -248,7 +248,7 @@ func TestASmallChangeOfTheNodeIsASmallChangeOfTheDisk(t *testing.T) {
 		"another initramfs":              func(n *node) { n.put("boot/initrd.img-6.1.0-13-amd64", 41_000_000, 2) },
 		"the list of installed packages": func(n *node) { n.put("var/lib/dpkg/status", 430_000, 2) },
 	}
-	for _, i := range []int{2, 3, 4, 9} {
+	for _, i := range []int{2, 3, 9} {
 		changes[fmt.Sprint("package ", i)] = func(n *node) { n.addPackage(i) }
 	}
 	before := newNode().entries()
