@@ -79,6 +79,9 @@ goes to standard error.`,
 			if err != nil {
 				return err
 			}
+			if err := makeFolder(output); err != nil {
+				return err
+			}
 			p, err := open(c.Context(), spec.image, progress, engine, &signing, s)
 			if err != nil {
 				return err

@@ -71,7 +71,7 @@ an operating system, one Kubernetes version and your own customizations.`,
 	})
 	root.AddCommand(buildCommand(s), lockCommand(s), validateCommand(s), schemaCommand(s), explainCommand(s),
 		verifyCommand(s), publishCommand(s), contractCommand(s), diffCommand(s), convertCommand(s), inspectCommand(s),
-		imagesCommand(s), exportCommand(s), pushCommand(s), pullCommand(s), tagCommand(s), removeCommand(s), versionCommand(s))
+		imagesCommand(s), exportCommand(s), pushCommand(s), pullCommand(s), tagCommand(s), removeCommand(s), versionCommand(s), errorsCommand(s))
 	err := root.ExecuteContext(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
 		return fault.New(fault.Usage, "nodesmith --help lists the commands", "%w", err)
@@ -118,3 +118,15 @@ func programVersion() string {
 
 // closing joins the error of closing something to that of what was done with it.
 func closing(err *error, closer io.Closer) { *err = errors.Join(*err, closer.Close()) }
+
+// makeFolder makes the folder that -o names.
+func makeFolder(path string) error {
+	err := os.MkdirAll(path, 0o755)
+	if err == nil {
+		return nil
+	}
+	if err = fault.NoSpaceOr(err); fault.KindOf(err) == fault.NoSpace {
+		return err
+	}
+	return fault.New(fault.Usage, "name a folder that can be written to", "-o %s: %w", path, err)
+}

@@ -78,7 +78,7 @@ func (o conversion) run(c *cobra.Command, s streams, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(o.output, 0o755); err != nil {
+	if err := makeFolder(o.output); err != nil {
 		return err
 	}
 	converter := format.Converter{Workers: o.workers}

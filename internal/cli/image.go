@@ -14,16 +14,24 @@ import (
 // openImage opens an image file as the named format, or as what its content
 // looks like.
 func openImage(path, formatName string) (*known.File, error) {
-	if info, err := os.Stat(path); err != nil {
-		return nil, fault.New(fault.Usage, "", "image: %w", err)
-	} else if !info.Mode().IsRegular() {
-		return nil, fault.New(fault.Usage, "", "image: %s is not a regular file", path)
-	}
-	if _, err := known.Named(formatName); formatName != "" && err != nil {
-		return nil, fault.New(fault.Usage, "", "--from: %w", err)
+	if err := readable(path, formatName); err != nil {
+		return nil, err
 	}
 	image, err := known.OpenFile(path, formatName)
 	return image, readFault(err)
+}
+
+// readable says why a path can't be that of an image in the named format.
+func readable(path, formatName string) error {
+	if info, err := os.Stat(path); err != nil {
+		return fault.New(fault.Usage, "", "image: %w", err)
+	} else if !info.Mode().IsRegular() {
+		return fault.New(fault.Usage, "", "image: %s is not a regular file", path)
+	}
+	if _, err := known.Named(formatName); formatName != "" && err != nil {
+		return fault.New(fault.Usage, "", "--from: %w", err)
+	}
+	return nil
 }
 
 // openDisk opens an image, a file or one in the store, for reads in any order: what

@@ -33,6 +33,9 @@ documents that belong to it, and what of it other images have, too.
 			if stored, err := inspectStored(c.Context(), s, args[0], asJSON); stored || err != nil {
 				return err
 			}
+			if err := readable(args[0], from); err != nil {
+				return err
+			}
 			report, err := inspect.File(c.Context(), args[0], from, !noDigest)
 			if err != nil {
 				return readFault(err)

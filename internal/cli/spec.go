@@ -69,7 +69,7 @@ func (f *specFlags) open(kind string, stdin io.Reader) (_ *specFile, err error) 
 		file.data, err = os.ReadFile(f.file)
 	}
 	if err != nil {
-		return nil, fault.New(fault.BadSpec, "", "reading the %s: %w", kind, err)
+		return nil, fault.New(fault.BadSpec, "name the file with -f FILE", "reading the %s: %w", kind, err)
 	}
 	if file.root, err = os.OpenRoot(file.dir); err != nil {
 		return nil, fmt.Errorf("build context: %w", err)

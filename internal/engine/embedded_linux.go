@@ -60,6 +60,8 @@ const (
 	historyEntries = 10
 	// maxMessage bounds one gRPC message in bytes, as buildkitd does.
 	maxMessage = 16 << 20
+	// maxSocketPath is the longest path of a Unix socket in bytes, unix(7).
+	maxSocketPath = 107
 	// noticeAfter is how long this process waits for another before it says so.
 	noticeAfter = 2 * time.Second
 	// drainFor is how long an interrupted Close waits for steps to be unmounted.
@@ -125,7 +127,11 @@ func own(ctx context.Context, options Options, owner *flock.Flock) (connection, 
 	sweep(ctx, options.Root)
 	conn, err := embed(ctx, options)
 	if err != nil {
-		return connection{}, errors.Join(fault.New(fault.Engine, "", "starting the build engine in %s: %w", options.Root, err), owner.Close())
+		err = fault.NoSpaceOr(fmt.Errorf("starting the build engine in %s: %w", options.Root, err))
+		if fault.KindOf(err) == fault.Internal {
+			err = fault.New(fault.Engine, "", "%w", err)
+		}
+		return connection{}, errors.Join(err, owner.Close())
 	}
 	stop := conn.close
 	conn.close = func() error { return errors.Join(stop(), owner.Close()) }
@@ -221,6 +227,10 @@ func drain(ctx context.Context, server *grpc.Server, log func(string, ...any)) {
 
 // listen serves the socket to its owner only.
 func listen(ctx context.Context, path string) (net.Listener, error) {
+	if len(path) > maxSocketPath {
+		return nil, fault.New(fault.MissingHost, "set XDG_CACHE_HOME to a folder with a shorter path",
+			"the path of a socket has at most %d bytes, that of %s has %d", maxSocketPath, path, len(path))
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}

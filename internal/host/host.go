@@ -220,6 +220,8 @@ func readFile() (file, error) {
 		err = yaml.UnmarshalStrict(data, &configured)
 	}
 	if err != nil {
+		// What the YAML is turned into on the way is not the user's business.
+		err = errors.New(strings.NewReplacer("error unmarshaling JSON: while decoding JSON: json: ", "", "error converting YAML to JSON: ", "").Replace(err.Error()))
 		return configured, fault.New(fault.BadSpec, "its fields are store, mirrors, goProxy, ovaSigning and engine", "configuration %s: %w", path, err)
 	}
 	return configured, nil

@@ -7,11 +7,13 @@ package pipeline
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 
 	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/bundle"
 	"nodesmith.dev/nodesmith/internal/engine"
+	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/fetch"
 	"nodesmith.dev/nodesmith/internal/format/ova"
 	"nodesmith.dev/nodesmith/internal/goproxy"
@@ -52,6 +54,12 @@ func Open(ctx context.Context, options Options) (*Pipeline, error) {
 		options.Log = func(string, ...any) {}
 	}
 	settings := options.Settings
+	if err := os.MkdirAll(settings.CacheDir, 0o755); err != nil {
+		if err = fault.NoSpaceOr(err); fault.KindOf(err) == fault.NoSpace {
+			return nil, err
+		}
+		return nil, fault.New(fault.MissingHost, "set XDG_CACHE_HOME to a folder that can be written to", "cache directory: %w", err)
+	}
 	inputs, err := bundle.Open(filepath.Join(settings.CacheDir, "inputs"))
 	if err != nil {
 		return nil, err
