@@ -54,6 +54,10 @@ bench: deps build ## measure what docs/benchmarks.md states
 bench-formats: deps build ## compare format conversion with qemu-img, as ratios
 	@scripts/bench-formats.sh $(OUT)/debian-12-qemu.qcow2
 
+.PHONY: bench-publish
+bench-publish: ## compare writing an EBS snapshot with a control program, and with a link of 1 Gbit/s
+	@go test -run '^$$' -bench . -benchtime 3x ./internal/publish/aws/snapshot
+
 .PHONY: clean
 clean: ## remove what was built here (not the caches: see docs/architecture.md)
 	@rm -rf bin $(OUT) internal/build/steps/bin/step-*

@@ -102,6 +102,14 @@ func TestBadTargets(t *testing.T) {
 		{"hardware version", "", "    hardwareVersion: 9\n", `spec.vsphere[0].hardwareVersion: "9" is out of range`},
 		{"two tags", "", "    tags: {a: 1, a: 2}\n", "is given twice"},
 		{"region", "", "  aws: [{region: Frankfurt}]\n", `spec.aws[0].region: "Frankfurt" is not an AWS region`},
+		{"a region twice", "", "  aws: [{region: eu-central-1, copyTo: [eu-west-1, eu-central-1]}]\n", `spec.aws[0].copyTo[1]: "eu-central-1" is there twice; first as spec.aws[0].region`},
+		{"an AMI's name", "", "  aws: [{region: eu-central-1, name: 'node+{{.Image}}'}]\n", `spec.aws[0].name: "node+node" is not the beginning of an AMI's name`},
+		{"a parameter", "", "  aws: [{region: eu-central-1, parameter: 'node image'}]\n", `spec.aws[0].parameter: "node image" is not the name of a parameter`},
+		{"a role without a bucket", "", "  aws: [{region: eu-central-1, import: {role: vmimport}}]\n", `spec.aws[0].import.bucket: is required`},
+		{"an account", "", "  aws: [{region: eu-central-1, share: {accounts: ['1234']}}]\n", `spec.aws[0].share.accounts[0]: "1234" is not an account`},
+		{"everyone and encrypted", "", "  aws: [{region: eu-central-1, encrypt: true, share: {everyone: true, public: true}}]\n", `spec.aws[0].share.everyone: true is not possible`},
+		{"everyone, said once", "", "  aws: [{region: eu-central-1, share: {everyone: true}}]\n", `spec.aws[0].share.public: is required`},
+		{"a key's region", "", "  aws: [{region: eu-central-1, kmsKeys: {here: 'arn:aws:kms:eu-west-1:111122223333:alias/a'}}]\n", `spec.aws[0].kmsKeys[here]: "here" is not an AWS region`},
 		{"list", "  - server: vc.example.com\n", "    server: vc.example.com\n", "spec.vsphere: a mapping is not a list"},
 	} {
 		text := shortestTarget + test.new

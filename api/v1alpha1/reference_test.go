@@ -69,6 +69,8 @@ func TestReferenceHasTheDefaultsThatDefaultSets(t *testing.T) {
 		"spec.publish.azure[].gallery.sharing.community.public": "false", "spec.publish.azure[].managedImage.zoneResilient": "false",
 		"spec.publish.azure[].managedImage.name": "{{.Image}}-{{.KubernetesVersion}}",
 		"spec.files[].template":                  "false", "spec.directories[].mode": "0755", "spec.directories[].owner": "root:root",
+		"spec.publish.aws[].name": "capa-ami-{{.OSDistro}}-{{.OSVersion}}-{{.KubernetesVersion}}", "spec.publish.aws[].encrypt": "false",
+		"spec.publish.aws[].tpm": "false", "spec.publish.aws[].share.public": "false", "spec.publish.aws[].share.everyone": "false",
 	}
 	for f := range reference(t).All() {
 		if f.Default != want[f.Path] {

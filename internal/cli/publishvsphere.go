@@ -16,6 +16,7 @@ import (
 // publishers make the publishers of a section's targets, by infrastructure. The
 // build context is where the spec's files are.
 var publishers = map[string]func(ctx context.Context, spec v1alpha1.PublishSpec, buildContext fs.FS) ([]publish.Publisher, error){
+	"aws":     awsPublishers,
 	"azure":   azurePublishers,
 	"vsphere": vspherePublishers,
 }

@@ -38,6 +38,12 @@ type service struct {
 var server *moto.Server
 
 func TestMain(m *testing.M) {
+	if os.Getenv(serverVariable) != "" {
+		os.Exit(serveBenchmarks())
+	}
+	if strings.Contains(strings.Join(os.Args, " "), "-test.run=^$") { // benchmarks alone
+		os.Exit(m.Run())
+	}
 	os.Exit(moto.Main(m, func(s *moto.Server) { server = s }))
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -101,6 +102,8 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	} else if request.Service != "s3" {
 		bad = append(bad, fmt.Sprintf("%s %s: service %q is not known", in.Method, in.URL.Path, request.Service))
 	}
+	// A token is what the service said itself: moto's are UUIDs, EBS's are not.
+	bad = slices.DeleteFunc(bad, func(b string) bool { return strings.HasPrefix(b, "GetSnapshotBlock.BlockToken is ") })
 	answer := httptest.NewRecorder()
 	bad = append(bad, r.blocks.before(request, body)...)
 	r.next.ServeHTTP(answer, in)

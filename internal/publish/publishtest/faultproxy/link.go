@@ -25,12 +25,22 @@ const (
 )
 
 // Start lays a line to the server at address (host:port) and returns the address
-// at its near end.
+// at its near end. It ends with the test.
 func (l Link) Start(t testing.TB, address string) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	near, stop, err := l.Open(address)
 	if err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return near
+}
+
+// Open is Start for a program; stop takes the line away.
+func (l Link) Open(address string) (near string, stop func(), err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
 	}
 	line := &line{rate: l.Rate}
 	var all sync.WaitGroup
@@ -51,12 +61,12 @@ func (l Link) Start(t testing.TB, address string) string {
 			all.Go(func() { pump(near, far, &line0, l.Delay) })
 		}
 	})
-	t.Cleanup(func() {
+	stop = func() {
 		listener.Close()
 		conns.close()
 		all.Wait()
-	})
-	return listener.Addr().String()
+	}
+	return listener.Addr().String(), stop, nil
 }
 
 // connections are closed when the line is taken away.

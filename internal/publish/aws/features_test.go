@@ -1,0 +1,141 @@
+package aws
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/internal/publish"
+	"nodesmith.dev/nodesmith/internal/publish/publishtest"
+)
+
+var quick = publish.Policy{Tries: 3, First: time.Millisecond, Longest: time.Millisecond}
+
+// publishTo publishes as the command line does, and returns the plan.
+func publishTo(t *testing.T, a *account, state string, target v1alpha1.AWSTarget, image publish.Image) *publish.Plan {
+	t.Helper()
+	p, err := newPublisher(t.Context(), a.args[0], state, target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	journal, err := publish.OpenJournal(filepath.Join(t.TempDir(), "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer journal.Close()
+	plan, err := publish.MakePlan(t.Context(), p, image, journal.State(), quick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := publish.Apply(t.Context(), plan, journal, publish.Options{Reporter: publishtest.Silent{}, Retry: quick}); err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+// What EC2 is told of the disk is seen on the recorded requests: moto keeps of an
+// AMI its name.
+func TestTheAMISaysWhatTheDiskBootsOn(t *testing.T) {
+	a := start(t)
+	img := image(newDisk(1), time.Unix(1_790_000_000, 0))
+	publishTo(t, a, a.args[1], v1alpha1.AWSTarget{Region: home, Name: target().Name, CopyTo: []string{abroad}}, img)
+	in := a.recorder.Requests("RegisterImage")[0].Input
+	disk := a.recorder.Requests("PutSnapshotBlock")[0].Input["SnapshotId"]
+	for field, want := range map[string]string{
+		"Name": "capa-ami-debian-12-v1.34.0-1790000000-" + img.Digest.Encoded()[:12], "Architecture": "x86_64", "VirtualizationType": "hvm",
+		"BootMode": "uefi-preferred", "EnaSupport": "true", "ImdsSupport": "v2.0", "RootDeviceName": "/dev/xvda",
+		"BlockDeviceMappings": fmt.Sprintf("[map[DeviceName:/dev/xvda Ebs:map[DeleteOnTermination:true SnapshotId:%v VolumeType:gp3]]]", disk),
+	} {
+		if got := fmt.Sprint(in[field]); got != want {
+			t.Errorf("%s is %s, want %s", field, got, want)
+		}
+	}
+	copied := a.recorder.Requests("CopyImage")[0]
+	if copied.Region != abroad || copied.Input["SourceRegion"] != home || copied.Input["ClientToken"] == nil {
+		t.Errorf("copied by %+v", copied)
+	}
+	if bad := a.recorder.Violations(); len(bad) > 0 {
+		t.Errorf("AWS would refuse: %q", bad)
+	}
+}
+
+// The second version sends one block, with the list of the first one's blocks and
+// without it.
+func TestTheNextVersionSendsWhatChanged(t *testing.T) {
+	for name, sameMachine := range map[string]bool{"on the same machine": true, "on another": false} {
+		t.Run(name, func(t *testing.T) {
+			a := start(t)
+			publishTo(t, a, a.args[1], v1alpha1.AWSTarget{Region: home, Name: target().Name}, image(newDisk(1), time.Unix(1_790_000_000, 0)))
+			first := a.recorder.Requests("PutSnapshotBlock")
+			a.recorder.Forget()
+			state := a.args[1]
+			if !sameMachine {
+				state = t.TempDir()
+			}
+			publishTo(t, a, state, v1alpha1.AWSTarget{Region: home, Name: target().Name}, image(newDisk(2), time.Unix(1_790_000_060, 0)))
+			second := a.recorder.Requests("PutSnapshotBlock")
+			if len(first) != 8 || len(second) != 1 || second[0].Input["BlockIndex"] != "48" {
+				t.Errorf("%d blocks, then %d: %v", len(first), len(second), second)
+			}
+			if parent := a.recorder.Requests("StartSnapshot")[0].Input["ParentSnapshotId"]; parent != first[0].Input["SnapshotId"] {
+				t.Errorf("the parent is %v, want %v", parent, first[0].Input["SnapshotId"])
+			}
+			if read := len(a.recorder.Requests("GetSnapshotBlock")); sameMachine != (read == 0) {
+				t.Errorf("%d blocks read back", read)
+			}
+			if bad := a.recorder.Violations(); len(bad) > 0 {
+				t.Errorf("AWS would refuse: %q", bad)
+			}
+		})
+	}
+}
+
+func TestOldImagesGoUnlessTheyAreUsed(t *testing.T) {
+	a := start(t)
+	keepOne := v1alpha1.AWSTarget{Region: home, Name: target().Name, Keep: 1}
+	all := keepOne
+	all.Keep = 0
+	client := client(home)
+	var old []publish.Image
+	for i := range int64(3) {
+		img := image(newDisk(uint64(i)), time.Unix(1_790_000_000+i, 0))
+		publishTo(t, a, a.args[1], all, img)
+		old = append(old, img)
+	}
+	undo := a.Use(t, old[0])
+	defer undo()
+	r := &region{name: home, look: client}
+	inTemplate, err := r.imagesOf(t.Context(), old[1].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "nodes"
+	if _, err := client.CreateLaunchTemplate(t.Context(), &ec2.CreateLaunchTemplateInput{
+		LaunchTemplateName: &name, LaunchTemplateData: &types.RequestLaunchTemplateData{ImageId: inTemplate[0].ImageId},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	plan := publishTo(t, a, a.args[1], keepOne, image(newDisk(9), time.Unix(1_790_000_009, 0)))
+	var said []string
+	for _, s := range plan.Steps {
+		if strings.Contains(s.ID, "/remove/") {
+			said = append(said, string(s.Action)+" "+strings.TrimLeft(s.Why[strings.Index(s.Why, " ")+1:], " "))
+		}
+	}
+	slices.Sort(said)
+	if len(said) != 3 || !strings.HasPrefix(said[0], "delete") || !strings.HasPrefix(said[1], "keep is in use by instance i-") || said[2] != "keep is in use by launch template nodes, version 1" {
+		t.Errorf("the plan says %q", said)
+	}
+	for i, want := range []int{1, 1, 0} {
+		if left, err := r.imagesOf(t.Context(), old[i].Digest); err != nil || len(left) != want {
+			t.Errorf("old image %d: %d AMIs, want %d, %v", i, len(left), want, err)
+		}
+	}
+}
