@@ -51,6 +51,7 @@ func buildCommand(s streams) *cobra.Command {
 	var progress progressFlag
 	var engine engineFlags
 	var signing signingFlags
+	var publishing publishFlags
 	var output string
 	var locked, asJSON bool
 	c := &cobra.Command{
@@ -75,6 +76,9 @@ goes to standard error.`,
 				return err
 			}
 			defer closing(&err, spec)
+			if err := publishing.check(spec); err != nil {
+				return err
+			}
 			l, err := findLock(spec.image, locked, spec.dir, output)
 			if err != nil {
 				return err
@@ -108,15 +112,21 @@ goes to standard error.`,
 				return err
 			}
 			if asJSON {
-				return printBuild(c.Context(), s.out, spec.image, artifacts, stages)
+				err = printBuild(c.Context(), s.out, spec.image, artifacts, stages)
+			} else {
+				err = printPaths(s.out, artifacts)
 			}
-			return printPaths(s.out, artifacts)
+			if err != nil {
+				return err
+			}
+			return publishing.run(c.Context(), s, spec, flags, output, progress)
 		},
 	}
 	flags.register(c)
 	progress.register(c)
 	engine.register(c)
 	signing.register(c)
+	publishing.register(c)
 	c.Flags().StringVarP(&output, "output", "o", "out", "the `DIR` that receives the image files and the lock")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document, a BuildReport, on standard output")
 	c.Flags().BoolVar(&locked, "locked", false, "fail if there is no lock that fits the NodeImage")

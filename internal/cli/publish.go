@@ -150,6 +150,11 @@ func (o *publishing) publish(c *cobra.Command, s streams, name string) (err erro
 		return err
 	}
 	defer closing(&err, closer)
+	return o.publishTo(ctx, s, name, spec, buildContext)
+}
+
+// publishTo publishes an image to all places of a spec that --to names.
+func (o *publishing) publishTo(ctx context.Context, s streams, name string, spec v1alpha1.PublishSpec, buildContext fs.FS) (err error) {
 	errands, closeAll, err := o.errands(ctx, name, spec, buildContext)
 	defer func() { err = errors.Join(err, closeAll()) }()
 	if err != nil {

@@ -98,6 +98,9 @@ func TestPublishSaysWhatIsMissing(t *testing.T) {
 		{[]string{"publish", image}, "no PublishTarget was given"},
 		{[]string{"publish", image, "-f", target, "--to", "gcp"}, `--to "gcp"`},
 		{[]string{"publish", "none", "-f", target}, "there is no image none for vsphere"},
+		{[]string{"build", "-f", "../../examples/debian-12.yaml", "--publish"}, "--yes-unverified"},
+		{[]string{"build", "-f", "../../examples/debian-12.yaml", "--publish", "--yes-unverified"}, "no spec.publish"},
+		{[]string{"build", "-f", "../../examples/debian-12.yaml", "--publish", "--yes-unverified", "--set", "spec.publish.vsphere=[{server: vc}]"}, "needs vsphere in spec.infrastructures"},
 		{[]string{"publish", "status", "none"}, "no journal of this machine knows none"},
 		{[]string{"publish", image, "-f", target, "--set", "spec.vsphere[0].as=libraryItem"}, "spec.vsphere[0].library: is required"},
 	} {

@@ -11,12 +11,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
+	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format"
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/infra"
 	"nodesmith.dev/nodesmith/internal/manifest"
 	"nodesmith.dev/nodesmith/internal/publish"
 	"nodesmith.dev/nodesmith/internal/store/chunked"
@@ -40,7 +43,7 @@ func openPublished(ctx context.Context, name, infrastructure string) (publish.Im
 	return publish.Image{
 		Name: about.Image, Reference: path, Infrastructure: infrastructure, Architecture: about.Architecture,
 		Distro: about.OS.Distro, DistroVersion: about.OS.Version, Kubernetes: about.Kubernetes,
-		Firmware: []string{"bios", "uefi"}, Digest: digest, Built: about.Epoch, Disk: file,
+		Firmware: contract.Firmware(file, file.Size()), Digest: digest, Built: about.Epoch, Disk: file,
 		Open: func(ctx context.Context, formatName string) (publish.Content, error) {
 			return openAs(ctx, path, formatName)
 		},
@@ -53,7 +56,7 @@ func findImage(name, infrastructure string) (string, *manifest.Manifest, error) 
 	paths := []string{name}
 	if !oneFile(name) {
 		paths = nil
-		for _, suffix := range known.Suffixes() {
+		for _, suffix := range suffixesFor(infrastructure) {
 			paths = append(paths, name+"-"+infrastructure+suffix)
 		}
 	}
@@ -72,6 +75,18 @@ func findImage(name, infrastructure string) (string, *manifest.Manifest, error) 
 		return path, about, nil
 	}
 	return "", nil, fault.New(fault.Usage, "name an image file, or NAME for NAME-"+infrastructure+".ova and so on", "there is no image %s for %s", name, infrastructure)
+}
+
+// suffixesFor are those of all formats, first that which the infrastructure
+// imports: an OVA says more than the disk in it.
+func suffixesFor(infrastructure string) []string {
+	suffixes := known.Suffixes()
+	if i, ok := infra.Find(infrastructure); ok {
+		if own, err := known.Named(i.Format); err == nil {
+			suffixes = slices.Insert(suffixes, 0, own.Suffix)
+		}
+	}
+	return suffixes
 }
 
 // readManifest reads the manifest beside an image file.
