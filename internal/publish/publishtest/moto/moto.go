@@ -7,9 +7,7 @@
 package moto
 
 import (
-	"crypto/sha256"
 	_ "embed"
-	"encoding/hex"
 	"fmt"
 	"net"
 	"net/http"
@@ -21,9 +19,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/gofrs/flock"
 
 	"nodesmith.dev/nodesmith/internal/testenv"
+	"nodesmith.dev/nodesmith/internal/testenv/pyvenv"
 )
 
 // Account is the one in which everything is.
@@ -40,45 +38,7 @@ type Server struct {
 
 // Venv returns the virtual environment that moto is in, and installs it if it is
 // not there.
-func Venv() (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(requirements)
-	dir := filepath.Join(cache, "nodesmith-test", "moto-"+hex.EncodeToString(sum[:6]))
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return "", err
-	}
-	lock := flock.New(dir + ".lock")
-	if err := lock.Lock(); err != nil {
-		return "", err
-	}
-	defer lock.Unlock()
-	if _, err := os.Stat(filepath.Join(dir, "complete")); err == nil {
-		return dir, nil
-	}
-	return dir, install(dir)
-}
-
-func install(dir string) error {
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	list := dir + ".txt"
-	if err := os.WriteFile(list, requirements, 0o644); err != nil {
-		return err
-	}
-	for _, command := range [][]string{
-		{"python3", "-m", "venv", dir},
-		{filepath.Join(dir, "bin/pip"), "install", "--quiet", "--no-deps", "--disable-pip-version-check", "-r", list},
-	} {
-		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%v: %w\n%s", command, err, out)
-		}
-	}
-	return os.WriteFile(filepath.Join(dir, "complete"), nil, 0o644)
-}
+func Venv() (string, error) { return pyvenv.Install("moto", requirements) }
 
 // Main runs a package's tests with one server that they share, and returns the
 // exit code: for TestMain. Where the machine lacks what moto needs, started gets
