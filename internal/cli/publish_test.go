@@ -3,18 +3,24 @@ package cli
 import (
 	"crypto/tls"
 	"encoding/json"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmware/govmomi/simulator"
 	_ "github.com/vmware/govmomi/vapi/simulator" // tags
 	"github.com/vmware/govmomi/vim25/soap"
 
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/formattest"
 	"nodesmith.dev/nodesmith/internal/manifest"
+	"nodesmith.dev/nodesmith/internal/proof"
+	"nodesmith.dev/nodesmith/internal/store"
 )
 
 // published is a folder with an image for vSphere, and a PublishTarget of two
@@ -108,5 +114,71 @@ func TestPublishSaysWhatIsMissing(t *testing.T) {
 		if code := Main(test.args, &out, &errOut); code == 0 || !strings.Contains(errOut.String(), test.want) {
 			t.Errorf("%q: exit code %d: %s", test.args, code, errOut.String())
 		}
+	}
+}
+
+// stored puts a disk for vSphere into a store of the test's own.
+func stored(t *testing.T) (*store.Store, *store.Disk) {
+	t.Helper()
+	t.Setenv("XDG_DATA_HOME", t.TempDir())
+	images, err := openStore()
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := images.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	disk := formattest.NewDisk(4 << 20)
+	disk.Random(rand.New(rand.NewPCG(1, 2)), 0, 2<<20)
+	w, err := session.Writer(t.Context(), disk.Size(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if _, err := (format.Converter{}).Convert(t.Context(), disk, []format.Target{{Path: "store", Sink: w}}); err != nil {
+		t.Fatal(err)
+	}
+	image, err := session.Commit(t.Context(), store.Build{
+		Name: "web", Tag: "v1", Lock: []byte("lock\n"), Spec: []byte("spec\n"), Stored: time.Unix(1_760_000_000, 0),
+		Disks: []store.NewDisk{{
+			About: store.About{
+				Image: "web", Infrastructure: "vsphere", Architecture: "amd64", Distro: "debian", DistroVersion: "12", Kubernetes: "v1.34.0",
+				Firmware: []string{"bios"}, Built: time.Unix(1_700_000_000, 0), Formats: []store.Format{{Name: "ova", Options: json.RawMessage(`{"cpus":4}`)}},
+			},
+			Table: w.Table(), Contents: []byte("{}"),
+		}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := images.Disk(t.Context(), image, "vsphere")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return images, stored
+}
+
+// What is in the store is published as far as it was proven, and without a word
+// once it was booted.
+func TestAnImageOfTheStoreIsPublishedOnceItIsProven(t *testing.T) {
+	_, target := published(t)
+	images, disk := stored(t)
+	var out, errOut strings.Builder
+	if code := Main([]string{"publish", "web:v1", "-f", target}, &out, &errOut); code != fault.Usage.ExitCode() || !strings.Contains(errOut.String(), "web:v1 (vsphere) is unverified") {
+		t.Errorf("an unproven image: exit code %d: %s", code, errOut.String())
+	}
+	for _, level := range []proof.Level{proof.Contract, proof.Boot} {
+		if err := images.Attach(t.Context(), disk, proof.Result{Level: level, Passed: true, Firmware: []string{"bios"}, At: time.Unix(1_760_000_000, 0)}, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	output(t, "publish", "web:v1", "-f", target)
+	if list := output(t, "publish", "list", "-f", target); strings.Count(list, "debian-12-kube-v1.34.0  v1.34.0     boot") != 2 {
+		t.Errorf("list\n%s", list)
+	}
+	if again := output(t, "publish", "web", "-f", target, "--dry-run"); strings.Contains(again, "create") {
+		t.Errorf("the plan for the same image under its name alone\n%s", again)
 	}
 }

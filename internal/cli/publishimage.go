@@ -16,7 +16,6 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/fault"
-	"nodesmith.dev/nodesmith/internal/format"
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/infra"
@@ -25,10 +24,15 @@ import (
 	"nodesmith.dev/nodesmith/internal/store/chunked"
 )
 
-// openPublished opens what the user called an image, for one infrastructure: the
-// place where files, and whatever else holds images, become a publish.Image.
+// openPublished opens what the user called an image, for one infrastructure: a
+// file, or a disk in the store.
 func openPublished(ctx context.Context, name, infrastructure string) (publish.Image, io.Closer, error) {
 	path, about, err := findImage(name, infrastructure)
+	if errors.Is(err, errNoImage) {
+		if s, storeErr := findSubject(ctx, name, infrastructure); storeErr == nil && s.disk != nil {
+			return openStored(ctx, s)
+		}
+	}
 	if err != nil {
 		return publish.Image{}, nil, err
 	}
@@ -40,15 +44,37 @@ func openPublished(ctx context.Context, name, infrastructure string) (publish.Im
 	if err != nil {
 		return publish.Image{}, nil, errors.Join(fmt.Errorf("%s: %w", path, err), file.Close())
 	}
+	files, err := filesOf(path, file)
+	if err != nil {
+		return publish.Image{}, nil, errors.Join(err, file.Close())
+	}
 	return publish.Image{
 		Name: about.Image, Reference: path, Infrastructure: infrastructure, Architecture: about.Architecture,
 		Distro: about.OS.Distro, DistroVersion: about.OS.Version, Kubernetes: about.Kubernetes,
-		Firmware: contract.Firmware(file, file.Size()), Digest: digest, Built: about.Epoch, Disk: file,
-		Open: func(ctx context.Context, formatName string) (publish.Content, error) {
-			return openAs(ctx, path, formatName)
-		},
-	}, file, nil
+		Firmware: contract.Firmware(file, file.Size()), Digest: digest, Built: about.Epoch, Disk: file, Open: files.open,
+	}, files, nil
 }
+
+// openStored opens a disk in the store, which knows what was proven of it.
+func openStored(ctx context.Context, s subject) (publish.Image, io.Closer, error) {
+	proven, err := s.proven(ctx)
+	if err != nil {
+		return publish.Image{}, nil, err
+	}
+	content, err := s.open(ctx, "")
+	if err != nil {
+		return publish.Image{}, nil, err
+	}
+	disk, files := s.disk, filesOfStored(s.disk, content)
+	return publish.Image{
+		Name: disk.Image, Reference: disk.Reference(), Infrastructure: disk.Infrastructure, Architecture: disk.Architecture,
+		Distro: disk.Distro, DistroVersion: disk.DistroVersion, Kubernetes: disk.Kubernetes, Firmware: disk.Firmware,
+		Digest: disk.Digest, Level: proven.Level, SecureBoot: proven.SecureBoot, Built: disk.Built, Disk: content, Open: files.open,
+	}, files, nil
+}
+
+// errNoImage is in the chain of the error for a name that no file has.
+var errNoImage = errors.New("there is no image")
 
 // findImage returns the file of an image and its manifest: the file that is
 // named, or NAME-INFRASTRUCTURE with any suffix.
@@ -74,7 +100,8 @@ func findImage(name, infrastructure string) (string, *manifest.Manifest, error) 
 		}
 		return path, about, nil
 	}
-	return "", nil, fault.New(fault.Usage, "name an image file, or NAME for NAME-"+infrastructure+".ova and so on", "there is no image %s for %s", name, infrastructure)
+	return "", nil, fault.New(fault.Usage, "name an image file, NAME for NAME-"+infrastructure+".ova and so on, or an image in the store (nodesmith images)",
+		"%w %s for %s", errNoImage, name, infrastructure)
 }
 
 // suffixesFor are those of all formats, first that which the infrastructure
@@ -101,63 +128,6 @@ func readManifest(path string) (*manifest.Manifest, error) {
 		}
 	}
 	return nil, fault.New(fault.Usage, "", "%s does not end in %s", path, strings.Join(known.Suffixes(), ", "))
-}
-
-// fileContent is a publish.Content that may have been made for it alone.
-type fileContent struct {
-	*os.File
-	size   int64
-	folder string // removed with it; "" for a file of the user's
-}
-
-// Size is the file's, in bytes.
-func (f *fileContent) Size() int64 { return f.size }
-
-// Close closes the file.
-func (f *fileContent) Close() error {
-	err := f.File.Close()
-	if f.folder != "" {
-		err = errors.Join(err, os.RemoveAll(f.folder))
-	}
-	return err
-}
-
-// openAs opens an image file as a file of a format: itself if it is of that
-// format, else what a conversion makes of it in a temporary folder.
-func openAs(ctx context.Context, path, formatName string) (_ *fileContent, err error) {
-	image, err := openImage(path, "")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = image.Close() }() // only read
-	target, err := known.Named(formatName)
-	if err != nil {
-		return nil, err
-	}
-	content := &fileContent{}
-	defer func() {
-		if err != nil && content.folder != "" {
-			err = errors.Join(err, os.RemoveAll(content.folder))
-		}
-	}()
-	if image.Format.Name != formatName {
-		if content.folder, err = os.MkdirTemp("", "nodesmith-publish-"); err != nil {
-			return nil, fmt.Errorf("make a folder for the %s: %w", formatName, err)
-		}
-		path = filepath.Join(content.folder, "disk"+target.Suffix)
-		if _, err := (format.Converter{}).Convert(ctx, image, []format.Target{{Path: path, New: target.New}}); err != nil {
-			return nil, readFault(fmt.Errorf("make an %s of the image: %w", formatName, err))
-		}
-	}
-	if content.File, err = os.Open(path); err != nil {
-		return nil, err
-	}
-	info, err := content.Stat()
-	if err != nil {
-		return nil, errors.Join(err, content.File.Close())
-	}
-	content.size = info.Size()
-	return content, nil
 }
 
 // unsafe is what does not stand in the names of journals.
