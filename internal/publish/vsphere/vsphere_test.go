@@ -271,8 +271,8 @@ func TestTheHardwareVersionIsRaised(t *testing.T) {
 // Cluster API's vSphere provider (v1.14.0, pkg/services/govmomi/vcenter/clone.go)
 // finds a template by its name, wants its current snapshot for cloneMode
 // linkedClone, and clones with the disk moved as createNewChildDiskBacking. These
-// are the same calls; the simulator takes any, so what is checked is the recorded
-// request.
+// are the same calls. The simulator copies the machine whatever they say, so what
+// is checked is what the provider looks for, and that the clone stays a clone.
 func TestALinkedCloneBeginsAtTheSnapshot(t *testing.T) {
 	v := start(t, 1<<16)
 	v.mustPublish(t)
