@@ -12,8 +12,12 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 .PHONY: deps
-deps: ## install what this machine lacks (Debian and Ubuntu, as root)
+deps: ## install what nodesmith needs and this machine lacks (Debian and Ubuntu, as root)
 	@scripts/install-deps.sh
+
+.PHONY: test-deps
+test-deps: ## deps, and what the tests need besides
+	@scripts/install-deps.sh tests
 
 .PHONY: build
 build: ## compile bin/nodesmith
@@ -27,7 +31,7 @@ image: deps build ## build examples/debian-12.yaml, boot it and check it
 	@bin/nodesmith verify $(OUT)/$$(basename $(SPEC) .yaml)-qemu.qcow2 --level boot
 
 .PHONY: test
-test: deps build ## everything that CI runs
+test: test-deps build ## everything that CI runs
 	@scripts/check.sh
 	@$(GOTEST) $$(go list ./... | grep -v /test$$)
 	@$(GOTEST) -v ./test
@@ -47,11 +51,11 @@ lint: ## golangci-lint, govulncheck and shellcheck
 	@scripts/lint.sh
 
 .PHONY: bench
-bench: deps build ## measure what docs/benchmarks.md states
+bench: test-deps build ## measure what docs/benchmarks.md states
 	@scripts/bench.sh
 
 .PHONY: bench-formats
-bench-formats: deps build ## compare format conversion with qemu-img, as ratios
+bench-formats: test-deps build ## compare format conversion with qemu-img, as ratios
 	@scripts/bench-formats.sh $(OUT)/debian-12-qemu.qcow2
 
 .PHONY: bench-publish

@@ -38,7 +38,7 @@ func Lacks(t testing.TB, what string) {
 	if os.Getenv("NODESMITH_TEST_MUST_RUN") == "1" {
 		t.Fatalf("this machine lacks %s, and NODESMITH_TEST_MUST_RUN=1 forbids to skip", what)
 	}
-	t.Skipf("SKIPPED: this machine lacks %s (scripts/install-deps.sh installs it)", what)
+	t.Skipf("SKIPPED: this machine lacks %s (make test-deps installs it)", what)
 }
 
 // GoProgram compiles a command of this module into the cache of test programs
