@@ -1,13 +1,9 @@
 package v1alpha1
 
 import (
-	"embed"
 	"encoding"
 	"errors"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"iter"
 	"maps"
 	"reflect"
@@ -54,122 +50,6 @@ type Field struct {
 	syntax     *syntax
 	example    *yaml.Node
 }
-
-// sources are the files whose comments describe the fields.
-//
-//go:embed nodeimage.go sources.go containerimages.go directories.go scripts.go runtime.go kubelet.go proxy.go disk.go vsphere.go publish.go publish_vsphere.go publish_aws.go publish_azure.go
-var sources embed.FS
-
-// forms are the forms of strings that Validate checks, by path.
-var forms = map[string]syntax{
-	"metadata.name":                         nameSyntax,
-	"spec.containerImages[].name":           imageNameSyntax,
-	"spec.containerImages[].digest":         imageDigestSyntax,
-	"spec.containerImages[].archive":        sourceSyntax,
-	"spec.packages":                         packageSyntax,
-	"spec.files[].path":                     pathSyntax,
-	"spec.files[].content":                  contentSyntax,
-	"spec.files[].source":                   sourceSyntax,
-	"spec.files[].mode":                     modeSyntax,
-	"spec.files[].owner":                    ownerSyntax,
-	"spec.directories[].path":               pathSyntax,
-	"spec.directories[].mode":               modeSyntax,
-	"spec.directories[].owner":              ownerSyntax,
-	"spec.directories[].source":             sourceSyntax,
-	"spec.links[].path":                     pathSyntax,
-	"spec.links[].target":                   targetSyntax,
-	"spec.scripts[].name":                   scriptNameSyntax,
-	"spec.scripts[].content":                {"a script", scriptForm, nil, 0},
-	"spec.scripts[].source":                 sourceSyntax,
-	"spec.kernelArguments":                  kernelArgumentSyntax,
-	"spec.sysctls":                          sysctlValueSyntax,
-	"spec.kernelModules":                    moduleSyntax,
-	"spec.systemdUnits[].name":              unitSyntax,
-	"spec.systemdUnits[].content":           textSyntax,
-	"spec.ntpServers":                       serverSyntax,
-	"spec.timeZone":                         timeZoneSyntax,
-	"spec.caCertificates[].name":            certificateNameSyntax,
-	"spec.caCertificates[].content":         {"a certificate", certificateForm, nil, 0},
-	"spec.caCertificates[].source":          sourceSyntax,
-	"spec.users[].name":                     userSyntax,
-	"spec.systemdUnits[].dropIns[].name":    dropInSyntax,
-	"spec.systemdUnits[].dropIns[].content": textSyntax,
-	"spec.users[].sshAuthorizedKeys":        {"an SSH public key", sshKeyForm, nil, 0},
-	"spec.users[].groups":                   groupSyntax,
-	"spec.users[].uid":                      idSyntax,
-	"spec.groups[].name":                    groupSyntax,
-	"spec.groups[].gid":                     idSyntax,
-	"spec.users[].shell":                    shellSyntax,
-	"spec.disk.size":                        sizeForm(minDiskSize),
-	"spec.disk.headroom":                    headroomForm,
-	"spec.disk.fileSystems[].mountPoint":    mountPointSyntax,
-	"spec.disk.fileSystems[].size":          sizeForm(minFileSystemSize),
-	"spec.disk.fileSystems[].headroom":      headroomForm,
-	"spec.disk.fileSystems[].label":         labelSyntax,
-	"spec.disk.fileSystems[].mountOptions":  mountOptionSyntax,
-	"spec.vsphere.name": {
-		machineNameSyntax.what, "a template such as " + defaultMachineName + " that becomes " + machineNameSyntax.allowed, nil, 0,
-	},
-	"spec.vsphere.hardwareVersion": {"a number", minHardwareVersion.String() + " to " + maxHardwareVersion.String(), countSyntax, 0},
-	"spec.vsphere.guestOS":         guestOSSyntax,
-	"spec.vsphere.cpus":            {"a number", "1 to " + maxCPUs.String(), countSyntax, 0},
-	"spec.vsphere.memory": {
-		"a size", fmt.Sprintf("a multiple of %s from %s to %s, such as 4Gi", memoryUnit, minMemory, maxMemory), sizeSyntax, 0,
-	},
-	"spec.vsphere.network":         lineSyntax,
-	"spec.vsphere.annotation":      documentSyntax,
-	"spec.vsphere.eula":            documentSyntax,
-	"spec.vsphere.product.name":    lineSyntax,
-	"spec.vsphere.product.vendor":  lineSyntax,
-	"spec.vsphere.product.version": lineSyntax,
-	"spec.vsphere.properties":      propertyValueSyntax,
-	"spec.allowUnverified":         inputSyntax,
-
-	"spec.source.os.packages.archives[].url":                archiveURLSyntax,
-	"spec.source.os.packages.archives[].suites":             suiteSyntax,
-	"spec.source.os.packages.archives[].components":         componentSyntax,
-	"spec.source.os.packages.archives[].signedBy[].content": {"a signing key", signingKeyForm, nil, 0},
-	"spec.source.os.packages.archives[].signedBy[].source":  sourceSyntax,
-	"spec.repositories[].name":                              repositoryNameSyntax,
-	"spec.repositories[].url":                               archiveURLSyntax,
-	"spec.repositories[].suite":                             repositorySuiteSyntax,
-	"spec.repositories[].components":                        componentSyntax,
-	"spec.repositories[].signedBy[].content":                {"a signing key", signingKeyForm, nil, 0},
-	"spec.repositories[].signedBy[].source":                 sourceSyntax,
-
-	"spec.containerRuntime.registryMirrors[].registry":             registrySyntax,
-	"spec.containerRuntime.registryMirrors[].mirrors[].url":        {"a URL", mirrorForm, nil, 0},
-	"spec.containerRuntime.registryMirrors[].mirrors[].ca.content": {"a certificate", certificateForm, nil, 0},
-	"spec.containerRuntime.registryMirrors[].mirrors[].ca.source":  sourceSyntax,
-	"spec.containerRuntime.config[].name":                          tomlNameSyntax,
-	"spec.containerRuntime.config[].content":                       textSyntax,
-	"spec.kubelet.extraArgs":                                       kubeletFlagSyntax,
-	"spec.proxy.httpProxy":                                         {"a URL", proxyForm, nil, 0},
-	"spec.proxy.httpsProxy":                                        {"a URL", proxyForm, nil, 0},
-	"spec.proxy.noProxy":                                           noProxySyntax,
-}
-
-// keyForms are the forms of the keys of maps, by path.
-var keyForms = map[string]syntax{"spec.sysctls": sysctlKeySyntax, "spec.vsphere.properties": propertyKeySyntax}
-
-// exactlyOne lists the fields of which an object has exactly one, by path.
-var exactlyOne = map[string][]string{
-	"spec.files[]":          {"content", "source"},
-	"spec.scripts[]":        {"content", "source"},
-	"spec.caCertificates[]": {"content", "source"},
-	"spec.containerRuntime.registryMirrors[].mirrors[].ca": {"content", "source"},
-}
-
-// sizeForm is the form of a size of least bytes at least, or content.
-func sizeForm(least Size) syntax {
-	return syntax{
-		"a size", "a whole number of MiB from " + least.String() + " to " + maxDiskSize.String() + ", such as 8Gi, 10240Mi or 20G; or " + contentText,
-		regexp.MustCompile(`^(` + contentText + `|` + strings.Trim(sizeSyntax.String(), "^$") + `)$`), 0,
-	}
-}
-
-// headroomForm is the form of a headroom.
-var headroomForm = syntax{"a size", "a size such as 512Mi or 2Gi", sizeSyntax, 0}
 
 // Reference returns the documentation of every field of a NodeImage: the text
 // is that of the comments in this package, the defaults are what Default does,
@@ -259,50 +139,6 @@ func (k Known) syntax() syntax {
 		regexp.MustCompile(`^(` + strings.Join(minors, "|") + `)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`), 0,
 	}
 }
-
-// comments returns the comments of the types (File) and of their fields
-// (File.Mode) in this package's sources, each on one line.
-func comments() (map[string]string, error) {
-	files, err := sources.ReadDir(".")
-	if err != nil {
-		return nil, fmt.Errorf("comments of fields: %w", err)
-	}
-	texts := map[string]string{}
-	for _, file := range files {
-		text, err := sources.ReadFile(file.Name())
-		if err != nil {
-			return nil, fmt.Errorf("comments of fields: %w", err)
-		}
-		parsed, err := parser.ParseFile(token.NewFileSet(), file.Name(), text, parser.ParseComments|parser.SkipObjectResolution)
-		if err != nil {
-			return nil, fmt.Errorf("comments of fields: %w", err)
-		}
-		for _, decl := range parsed.Decls {
-			if group, ok := decl.(*ast.GenDecl); ok && group.Tok == token.TYPE {
-				typeComments(group, texts)
-			}
-		}
-	}
-	return texts, nil
-}
-
-// typeComments adds the comments of one type declaration to texts.
-func typeComments(group *ast.GenDecl, texts map[string]string) {
-	spec := group.Specs[0].(*ast.TypeSpec)
-	first, _, _ := strings.Cut(group.Doc.Text(), "\n\n") // what follows is for programmers
-	texts[spec.Name.Name] = oneLine(first)
-	fields, ok := spec.Type.(*ast.StructType)
-	if !ok {
-		return
-	}
-	for _, field := range fields.Fields.List {
-		for _, name := range field.Names {
-			texts[spec.Name.Name+"."+name.Name] = oneLine(field.Doc.Text())
-		}
-	}
-}
-
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // oneItemEach gives every list of structs one item, and every object that need
 // not be there one, so that Default shows what
