@@ -52,6 +52,12 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	built = filepath.Join(dir, "debian-12")
+	// A store of the tests' own: what an earlier run put into the user's would
+	// answer for steps that are to be seen here.
+	if err := os.Setenv("XDG_DATA_HOME", filepath.Join(dir, "data")); err != nil {
+		os.Stderr.WriteString(err.Error() + "\n")
+		return 1
+	}
 	start := time.Now()
 	build := exec.Command(program, "build", "-f", example, "-o", built, "--set", "spec.formats=[raw]", "--progress", "plain")
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
@@ -284,7 +290,8 @@ func interruptAt(t *testing.T, marker *regexp.Regexp, cache, dir string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, "build", "-f", example, "-o", dir, "--locked", "--progress", "plain")
-	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache)
+	// Neither the engine nor the store has the image.
+	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache, "XDG_DATA_HOME="+cache)
 	watch := &trigger{marker: marker, fire: func() { _ = cmd.Process.Signal(os.Interrupt) }}
 	cmd.Stderr = watch
 	if err := cmd.Start(); err != nil {

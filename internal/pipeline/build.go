@@ -51,7 +51,7 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		if err != nil {
 			return nil, err
 		}
-		if err := p.writeManifest(ctx, d, buildContext, dir); err != nil {
+		if err := p.writeManifest(ctx, d, buildContext, dir, into); err != nil {
 			return nil, err
 		}
 		if err := into.add(d, files, table, dir); err != nil {

@@ -22,7 +22,7 @@ import (
 )
 
 // writeManifest writes what went into a disk, unless the file says so already.
-func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, buildContext fs.FS, dir string) error {
+func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, buildContext fs.FS, dir string, into *storing) error {
 	graph, err := originOf(ctx, d.state)
 	if err != nil {
 		return err
@@ -33,6 +33,14 @@ func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, buil
 		return nil
 	}
 	n := d.node
+	if m, err := into.manifest(ctx, n, graph); err != nil {
+		return err
+	} else if m != nil {
+		if err := m.Write(path); err != nil {
+			return err
+		}
+		return of.mark(path)
+	}
 	m := manifest.Manifest{
 		Image: n.image.Metadata.Name, Infrastructure: d.infrastructure.Name,
 		OS:        manifest.OS{Distro: n.release.Distro, Version: n.release.Version, Codename: n.release.Codename},

@@ -92,6 +92,32 @@ func (s *storing) find(ctx context.Context, infrastructure string, of origin) (*
 	return nil, nil
 }
 
+// manifest returns what this very program wrote of a disk of that origin when it
+// put it into the store; nil if it did not. Then no step has to tell it again.
+func (s *storing) manifest(ctx context.Context, n nodeInputs, of origin) (*manifest.Manifest, error) {
+	for _, i := range s.earlier {
+		if i.Origins[n.infrastructure.Name] != string(of) {
+			continue
+		}
+		if err := s.begin(ctx); err != nil {
+			return nil, err
+		}
+		document, ok, err := s.store.Document(ctx, i, store.ManifestType, n.infrastructure.Name)
+		if err != nil || !ok {
+			continue // damaged: it is made anew
+		}
+		data, err := document.Read()
+		if err != nil {
+			continue
+		}
+		m, err := manifest.Parse(document.Title, data)
+		if err == nil && m.Nodesmith == n.version && m.Lock == n.digest {
+			return m, nil
+		}
+	}
+	return nil, nil
+}
+
 // sink returns a target that puts a disk of size bytes into the store.
 func (s *storing) sink(ctx context.Context, size int64) (format.Target, *chunked.Writer, error) {
 	if err := s.begin(ctx); err != nil {
