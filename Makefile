@@ -37,8 +37,8 @@ test: test-deps build ## everything that CI runs
 	@$(GOTEST) -v ./test
 
 .PHONY: test-all
-test-all: test ## test, then every Kubernetes version on every Debian, and every format booted: hours without KVM
-	@go test -tags all -count=1 -timeout 6h -v -run 'TestEveryKubernetesOnEveryOS|TestTheImageBootsFromEveryFormat' ./test
+test-all: test ## test, then every Kubernetes on every Debian, every format booted, hundreds of faults: hours
+	@go test -tags all -count=1 -timeout 6h -v -run 'TestEveryKubernetesOnEveryOS|TestTheImageBootsFromEveryFormat|TestBootstrapDataOfSecretsManager|TestAMachineBehindAProxy' ./test
 	@go test -tags all -count=1 -timeout 2h -run 'TestTwoHundredFaults' ./internal/publish/...
 	@go test -tags all -count=1 -timeout 6h -v ./test/faults
 
