@@ -61,15 +61,7 @@ files are copies: nothing that happens to them reaches the store.`,
 // disksOf returns the disks of an image in the store, for those infrastructures or
 // for all.
 func disksOf(c *cobra.Command, reference string, infrastructures []string) ([]*store.Disk, error) {
-	images, err := openStore()
-	if err != nil {
-		return nil, err
-	}
-	r, err := store.ParseReference(reference)
-	if err != nil {
-		return nil, err
-	}
-	image, err := images.Find(c.Context(), r)
+	images, _, image, err := findStored(c.Context(), reference)
 	if err != nil {
 		return nil, err
 	}

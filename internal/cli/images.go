@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -23,6 +24,20 @@ func openStore() (*store.Store, error) {
 		return nil, err
 	}
 	return store.Open(dir)
+}
+
+// findStored returns the image of the store that a reference names.
+func findStored(ctx context.Context, reference string) (*store.Store, store.Reference, store.Image, error) {
+	images, err := openStore()
+	if err != nil {
+		return nil, store.Reference{}, store.Image{}, err
+	}
+	r, err := store.ParseReference(reference)
+	if err != nil {
+		return nil, r, store.Image{}, err
+	}
+	image, err := images.Find(ctx, r)
+	return images, r, image, err
 }
 
 // imagesVersion is that of the document that images --json prints.

@@ -36,15 +36,7 @@ tag, the image gets that tag there; without, all that it has here.`,
 		Args:    exactly("IMAGE", "REGISTRY"),
 		RunE: func(c *cobra.Command, args []string) error {
 			start := time.Now()
-			images, err := openStore()
-			if err != nil {
-				return err
-			}
-			r, err := store.ParseReference(args[0])
-			if err != nil {
-				return err
-			}
-			image, err := images.Find(c.Context(), r)
+			images, r, image, err := findStored(c.Context(), args[0])
 			if err != nil {
 				return err
 			}
