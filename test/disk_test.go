@@ -11,7 +11,6 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/inspect"
 	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/testenv"
-	"nodesmith.dev/nodesmith/internal/vmtest"
 )
 
 // parts is a disk with file systems within each other, one empty and one whose
@@ -70,9 +69,8 @@ func holds(t *testing.T, image string) []string {
 	return verified.Firmware
 }
 
-func TestADiskOfSeveralFileSystemsHoldsTheContractAndBoots(t *testing.T) {
+func TestADiskOfSeveralFileSystemsHoldsTheContract(t *testing.T) {
 	testenv.NeedRoot(t)
-	testenv.Need(t, "qemu-system-x86_64", "qemu-img")
 	image := buildDisk(t, parts)
 	partitions, size := names(t, image)
 	if want := "bios-boot images var etcd scratch root"; strings.Join(partitions, " ") != want || size%(1<<30) != 0 || size > 8<<30 {
@@ -83,21 +81,6 @@ func TestADiskOfSeveralFileSystemsHoldsTheContractAndBoots(t *testing.T) {
 	}
 	if r := nodesmith(t, "verify", image, "--level", "contract", "--firmware", "uefi"); r.exit == 0 || !strings.Contains(r.out, "disk.esp") {
 		t.Errorf("it is good for UEFI, too: %s", r.out)
-	}
-	t.Parallel()
-	r := nodesmith(t, "verify", image, "--level", "boot", "--json", "--deadline", "20m")
-	var verified report.Verification
-	if err := json.Unmarshal([]byte(r.out), &verified); err != nil {
-		t.Fatalf("%v\n%s\n%s", err, r.out, r.err)
-	}
-	if r.exit != 0 || len(verified.Boots) != 1 || verified.Boots[0].Firmware != string(vmtest.BIOS) {
-		t.Fatalf("exit code %d, %+v\n%s", r.exit, verified, r.err)
-	}
-	at := slices.IndexFunc(verified.Checks, func(c report.Check) bool { return c.ID == "fstab.mounted" })
-	for _, point := range []string{"/ ", "/var ", "/var/lib/containerd ", "/var/lib/etcd ", "/data/scratch "} {
-		if evidence := verified.Checks[at].Evidence; !strings.Contains(" "+evidence, " "+point+"/dev/") {
-			t.Errorf("%sis not among %q", point, evidence)
-		}
 	}
 }
 

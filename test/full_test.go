@@ -76,10 +76,12 @@ func TestAScriptThatFailsEndsTheBuildWithItsNameAndOutput(t *testing.T) {
 	}
 }
 
+// Its disk is that of parts: file systems within each other.
 func TestANodeOfEveryFieldBootsWithWhatTheSpecSays(t *testing.T) {
-	image := fullImage(t)
+	dir := fullLock(t)
 	testenv.Need(t, "qemu-system-x86_64", "qemu-img")
-	t.Parallel()
+	must(t, "build", "-f", "../examples/full.yaml", "-o", dir, "--locked", "--progress", "quiet", "--set", parts)
+	image := filepath.Join(dir, "full-qemu.raw")
 	script, err := os.ReadFile("testdata/full-node.sh")
 	if err != nil {
 		t.Fatal(err)
@@ -90,6 +92,7 @@ func TestANodeOfEveryFieldBootsWithWhatTheSpecSays(t *testing.T) {
 		Notify:   func(line string) { t.Log(line) },
 	}, vmtest.ScriptOf("full-node.sh", script,
 		vmtest.CheckInfo{ID: "boot", Proves: "systemd ran all jobs of the boot"},
+		vmtest.CheckInfo{ID: "file-systems", Proves: "every file system of the spec is mounted"},
 		vmtest.CheckInfo{ID: "accounts", Proves: "accounts and groups have the numbers of the spec"},
 		vmtest.CheckInfo{ID: "units.disabled", Proves: "nothing starts a unit that the spec disables"},
 		vmtest.CheckInfo{ID: "scripts.built", Proves: "scripts of the build left what they made"},

@@ -23,7 +23,6 @@ import (
 	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/report/reporttest"
 	"nodesmith.dev/nodesmith/internal/testenv"
-	"nodesmith.dev/nodesmith/internal/vmtest"
 )
 
 const (
@@ -333,12 +332,12 @@ func (w *trigger) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestTheImageBootsOnBIOSAndUEFI(t *testing.T) {
+// It has the machine to itself: a control plane that gets half of two emulated
+// CPUs may miss etcd's and the probes' deadlines forever.
+func TestTheImageBootsOnBIOSAndUEFIAndFormsAControlPlane(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.Need(t, "qemu-system-x86_64", "qemu-img")
-	t.Parallel()
-	// Twice the usual time: another guest and the contract's faults run meanwhile.
-	r := nodesmith(t, "verify", qcow2(), "--level", "boot", "--json", "--deadline", "20m")
+	r := nodesmith(t, "verify", qcow2(), "--level", "cluster", "--json")
 	var verified report.Verification
 	if err := json.Unmarshal([]byte(r.out), &verified); err != nil {
 		t.Fatalf("%v\n%s\n%s", err, r.out, r.err)
@@ -356,24 +355,5 @@ func TestTheImageBootsOnBIOSAndUEFI(t *testing.T) {
 	}
 	if r.exit != 0 {
 		t.Errorf("exit code %d\n%s", r.exit, r.err)
-	}
-}
-
-func TestKubeadmInitFormsAControlPlaneWithoutANetwork(t *testing.T) {
-	testenv.NeedRoot(t)
-	testenv.Need(t, "qemu-system-x86_64", "qemu-img")
-	t.Parallel()
-	result, err := vmtest.Run(t.Context(), vmtest.RunOptions{
-		Options: vmtest.Options{
-			Disk: vmtest.Disk{Path: raw()}, Firmware: vmtest.BIOS, CPUs: 2, MemoryMiB: 3072, Growth: 2 << 30,
-		},
-		Deadline: 25 * time.Minute,
-		Notify:   func(line string) { t.Log(line) },
-	}, vmtest.KubeadmInit())
-	for _, check := range result.Checks {
-		t.Logf("%s %s: %s", check.Status, check.ID, check.Evidence)
-	}
-	if err != nil || result.Verdict != vmtest.Pass {
-		t.Errorf("verdict %s: %v", result.Verdict, err)
 	}
 }

@@ -40,7 +40,7 @@ func (v verification) boot(ctx context.Context, s streams, subject subject) (err
 			options.Firmwares = append(options.Firmwares, vmtest.Firmware(f))
 		}
 	}
-	options.Disk, options.Deadline = disk, v.deadline
+	options.Disk, options.Deadline, options.Cluster = disk, v.deadline, v.level == proof.Cluster.String()
 	if options.Hardware, err = hardwareOf(subject, v.infrastructure); err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (v verification) boot(ctx context.Context, s streams, subject subject) (err
 	if result != nil {
 		kept := error(nil)
 		if failure == nil || fault.KindOf(failure) == fault.Guest { // else the host's fault, or interrupted
-			kept = subject.attachBoot(ctx, result)
+			kept = subject.attachBoots(ctx, result)
 		}
 		if err := errors.Join(kept, printBoot(s.out, result, v.asJSON)); err != nil {
 			return err
@@ -96,17 +96,26 @@ func (v verification) lesser(ctx context.Context, s streams, image subject) erro
 	return nil
 }
 
-// attachBoot keeps the report of boots with a disk of the store.
-func (s subject) attachBoot(ctx context.Context, result *vmtest.Report) error {
+// attachBoots keeps the report of boots with a disk of the store. A report of the
+// level cluster is one of the level boot, too, and its control plane belongs to
+// the first firmware alone.
+func (s subject) attachBoots(ctx context.Context, result *vmtest.Report) error {
 	var firmware []string
 	for _, boot := range result.Boots {
 		firmware = append(firmware, string(boot.Firmware))
 	}
+	if err := s.attachBoot(ctx, proof.Boot, firmware, result.Boot()); err != nil || !result.Cluster {
+		return err
+	}
+	return s.attachBoot(ctx, proof.Cluster, firmware[:1], result)
+}
+
+func (s subject) attachBoot(ctx context.Context, level proof.Level, firmware []string, result *vmtest.Report) error {
 	text, err := json.Marshal(report.OfBoot(result))
 	if err != nil {
 		return err
 	}
-	return s.attach(ctx, proof.Boot, result.Verdict == vmtest.Pass, firmware, text)
+	return s.attach(ctx, level, result.Verdict == vmtest.Pass, firmware, text)
 }
 
 // hardwareOf returns the devices of the infrastructure that is named, or else of

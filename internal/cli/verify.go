@@ -12,7 +12,7 @@ import (
 )
 
 // levels are the values of verify --level.
-var levels = []string{"boot", "contract"}
+var levels = []string{"boot", "contract", "cluster"}
 
 // verification is what the flags of verify say.
 type verification struct {
@@ -32,13 +32,16 @@ KVM is used where it works, else QEMU's own emulation, several times slower. The
 machine has the infrastructure's own disk controller and network card where QEMU
 has them: pvscsi (on BIOS) and vmxnet3 for vSphere, NVMe for AWS; else virtio's.
 
+Level cluster is level boot, and the first of these machines goes on to form a control
+plane by kubeadm init, with no network: every image that it takes is in the image.
+
 Level contract looks into any image, also one that nodesmith did not build, and
 checks what Cluster API expects of a node: seconds, without root, mount or boot,
 and nothing of the image is run. nodesmith contract list shows the checks.
 
 ` + imageArgument + ` The report
 is kept with an image in the store; booting it holds it against the contract, too, if
-that was not done: a level includes the lesser one.
+that was not done: a level includes the lesser ones.
 
 A file is of any format that nodesmith reads: ` + strings.Join(known.Names(), ", ") + `.
 Its content says which. QEMU boots it as it is; a gce archive, which QEMU can't
@@ -53,7 +56,7 @@ read, is unpacked into a temporary file first.`,
 			switch v.level {
 			case "contract":
 				return v.contract(c.Context(), s, image)
-			case "boot":
+			case "boot", "cluster":
 				return v.boot(c.Context(), s, image)
 			}
 			return fault.New(fault.Usage, "", "--level %q is not one of %s", v.level, strings.Join(levels, ", "))
@@ -63,7 +66,7 @@ read, is unpacked into a temporary file first.`,
 	f.StringVar(&v.level, "level", levels[0], "what to prove: `"+strings.Join(levels, "|")+"`")
 	f.StringVar(&v.from, "from", "", "FILE's format, if its content should not decide (a guest can make a raw disk look like another format)")
 	f.StringSliceVar(&v.firmware, "firmware", nil, "boot on each of these: bios, uefi, uefi-secure (default: those that the image says it is made for, else bios and uefi)")
-	f.DurationVar(&v.deadline, "deadline", 0, "time for one boot (default: 3m on KVM, 10m without)")
+	f.DurationVar(&v.deadline, "deadline", 0, "time for one boot (default: 3m on KVM, 10m without; for a control plane 7m and 25m more)")
 	f.BoolVar(&v.asJSON, "json", false, "print one JSON document, a VerifyReport (nodesmith schema --kind VerifyReport), on standard output")
 	f.StringVar(&v.infrastructure, "infrastructure", "", "where the image will run (default: by the file's name): its checks, or the disk and network to boot with")
 	f.StringSliceVar(&v.accounts, "account", nil, "contract: a person's account that the image is meant to have (default: those of the manifest beside it)")

@@ -8,6 +8,7 @@ package report
 import (
 	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/infra"
+	"nodesmith.dev/nodesmith/internal/proof"
 	"nodesmith.dev/nodesmith/internal/vmtest"
 )
 
@@ -102,7 +103,7 @@ func (v *Verification) Counts() map[contract.Status]int {
 // whether it counts as passed: a strict reader counts warnings.
 func OfContract(r *contract.Report, passed bool) *Verification {
 	v := &Verification{
-		APIVersion: APIVersion, Kind: VerifyKind, Level: "contract", Verdict: verdict(passed),
+		APIVersion: APIVersion, Kind: VerifyKind, Level: proof.Contract.String(), Verdict: verdict(passed),
 		Image: &r.Image, Infrastructure: r.Infrastructure, Firmware: r.Firmware, Checks: []Check{},
 	}
 	for _, result := range r.Results {
@@ -113,9 +114,12 @@ func OfContract(r *contract.Report, passed bool) *Verification {
 	return v
 }
 
-// OfBoot is the document of a report of the level boot.
+// OfBoot is the document of a report of the levels boot and cluster.
 func OfBoot(r *vmtest.Report) *Verification {
-	v := &Verification{APIVersion: APIVersion, Kind: VerifyKind, Level: "boot", Verdict: verdict(r.Verdict == vmtest.Pass), Checks: []Check{}}
+	v := &Verification{APIVersion: APIVersion, Kind: VerifyKind, Level: proof.Boot.String(), Verdict: verdict(r.Verdict == vmtest.Pass), Checks: []Check{}}
+	if r.Cluster {
+		v.Level = proof.Cluster.String()
+	}
 	for _, b := range r.Boots {
 		v.Firmware = append(v.Firmware, string(b.Firmware))
 		v.Boots = append(v.Boots, Boot{

@@ -21,6 +21,7 @@ const (
 type Report struct {
 	APIVersion string       `json:"apiVersion"`
 	Kind       string       `json:"kind"`
+	Cluster    bool         `json:"cluster"` // the first boot was to form a control plane, too
 	Verdict    Status       `json:"verdict"` // pass only if every boot passed
 	Boots      []BootResult `json:"boots"`
 }
@@ -38,6 +39,27 @@ type BootResult struct {
 	Checks  []Check              `json:"checks"`
 	// Error says why the boot did not come to its report's end.
 	Error string `json:"error,omitempty"`
+}
+
+// Boot returns what a report says of the boots alone, without the control plane.
+func (r *Report) Boot() *Report {
+	if !r.Cluster {
+		return r
+	}
+	alone := &Report{APIVersion: r.APIVersion, Kind: r.Kind, Verdict: Pass}
+	for _, b := range r.Boots {
+		b.Checks = slices.DeleteFunc(slices.Clone(b.Checks), func(c Check) bool {
+			return slices.ContainsFunc(clusterChecks, func(of CheckInfo) bool { return of.ID == c.ID })
+		})
+		if b.Verdict = verdict(b.Checks); b.Error != "" {
+			b.Verdict = Fail
+		}
+		if b.Verdict != Pass {
+			alone.Verdict = Fail
+		}
+		alone.Boots = append(alone.Boots, b)
+	}
+	return alone
 }
 
 // complete puts checks into the order of expected and adds those that the guest

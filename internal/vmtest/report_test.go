@@ -11,7 +11,7 @@ import (
 )
 
 func TestReportReadsAsATable(t *testing.T) {
-	r := Report{ReportVersion, ReportKind, Fail, []BootResult{
+	r := Report{ReportVersion, ReportKind, false, Fail, []BootResult{
 		{BIOS, TCG, "as asked", "virtio_blk", "virtio_net", 41.2, Pass, []Check{{"user-data", Pass, "uid 0"}, {"swap.off", Pass, "none"}}, ""},
 		{UEFI, KVM, "a test guest ran on KVM", "nvme", "virtio_net", 180, Fail, []Check{{"user-data", Fail, "not reported: cloud-init ran"}}, "guest on uefi firmware:\n    line"},
 	}}
@@ -35,9 +35,31 @@ FAIL  verdict
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := `{"apiVersion":"nodesmith.dev/v1alpha1","kind":"BootReport","verdict":"fail","boots":[{"firmware":"bios","accelerator":"tcg",` +
+	if want := `{"apiVersion":"nodesmith.dev/v1alpha1","kind":"BootReport","cluster":false,"verdict":"fail","boots":[{"firmware":"bios","accelerator":"tcg",` +
 		`"acceleratorReason":"as asked","disk":"virtio_blk","network":"virtio_net","seconds":41.2,"verdict":"pass","checks":[{"id":"user-data","status":"pass","evidence":"uid 0"},`; !strings.HasPrefix(string(data), want) {
 		t.Errorf("JSON %s\nwant   %s...", data, want)
+	}
+}
+
+// A control plane that did not form takes nothing from what the boots proved.
+func TestBootsOfAClusterAreJudgedAlone(t *testing.T) {
+	booted, kubeadm := Check{"boot.finished", Pass, ""}, Check{"kubeadm.init", Fail, "no etcd"}
+	for name, c := range map[string]struct {
+		boots []BootResult
+		want  Status
+	}{
+		"no control plane": {[]BootResult{{Firmware: BIOS, Verdict: Fail, Checks: []Check{booted, kubeadm}}, {Firmware: UEFI, Verdict: Pass, Checks: []Check{booted}}}, Pass},
+		"a failed boot":    {[]BootResult{{Firmware: BIOS, Verdict: Fail, Checks: []Check{{"boot.finished", Fail, "starting"}, kubeadm}}}, Fail},
+		"no end":           {[]BootResult{{Firmware: BIOS, Verdict: Fail, Checks: []Check{booted, kubeadm}, Error: "no report in time"}}, Fail},
+	} {
+		r := Report{Cluster: true, Verdict: Fail, Boots: c.boots}
+		alone := r.Boot()
+		if alone.Verdict != c.want || alone.Cluster || len(alone.Boots) != len(c.boots) || len(alone.Boots[0].Checks) != 1 {
+			t.Errorf("%s: %+v", name, alone)
+		}
+		if len(r.Boots[0].Checks) != 2 {
+			t.Errorf("%s: the report itself lost checks", name)
+		}
 	}
 }
 
@@ -56,7 +78,7 @@ func TestCheckThatWasNotReportedFails(t *testing.T) {
 // A script and the table of its checks name the same ones, in the same order.
 func TestScriptsReportTheChecksOfTheirTable(t *testing.T) {
 	reported := regexp.MustCompile(`(?m)^(?:check|report) ([a-z0-9.-]+) `)
-	for _, s := range []Script{bootScript(1 << 30), KubeadmInit()} {
+	for _, s := range []Script{bootScript(1 << 30), clusterScript()} {
 		var got, want []string
 		for _, m := range reported.FindAllSubmatch(s.Files[s.Name], -1) {
 			got = append(got, string(m[1]))

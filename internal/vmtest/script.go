@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -62,15 +64,31 @@ func bootScript(diskSize int64) Script {
 	}
 }
 
-// KubeadmInit returns the script that forms a control plane in the guest by
-// kubeadm init, with no network beyond the machine. Give it 2 CPUs and 3 GiB,
-// and under TCG 25 minutes.
-func KubeadmInit() Script {
+// clusterScript forms a control plane in the guest by kubeadm init, with no
+// network beyond the machine.
+func clusterScript() Script {
 	return Script{
 		Name:   "kubeadm-init.sh",
 		Files:  scriptFiles("kubeadm-init.sh", "kubeadm-v1beta3.yaml", "kubeadm-v1beta4.yaml"),
-		Checks: kubeadmChecks,
+		Checks: clusterChecks,
 	}
+}
+
+// then returns a script that runs s and then next, whatever s reports, in one
+// boot and one report.
+func (s Script) then(next Script) Script {
+	both := Script{
+		Name:   "scripts.sh",
+		Files:  scriptFiles("scripts.sh"),
+		Env:    map[string]string{"SCRIPTS": s.Name + " " + next.Name},
+		Checks: slices.Concat(s.Checks, next.Checks),
+		Wrap:   s.Wrap,
+	}
+	for _, part := range []Script{s, next} {
+		maps.Copy(both.Files, part.Files)
+		maps.Copy(both.Env, part.Env)
+	}
+	return both
 }
 
 // ScriptOf returns a script of the caller's, which sources report.sh from its own
@@ -126,6 +144,8 @@ type RunOptions struct {
 	Options
 	// Deadline bounds the boot and its report. Default: the accelerator's.
 	Deadline time.Duration
+	// clusterTime adds the accelerator's time for a control plane to the default.
+	clusterTime bool
 	// Notify, if not nil, gets a line for a person whenever something happens.
 	Notify func(line string)
 }
@@ -149,7 +169,10 @@ func Run(ctx context.Context, options RunOptions, script Script) (BootResult, er
 		options.Accel, why = Accelerator(ctx)
 	}
 	if options.Deadline == 0 {
-		options.Deadline = options.Accel.Deadline()
+		options.Deadline = accels[options.Accel].boot
+		if options.clusterTime {
+			options.Deadline += accels[options.Accel].cluster
+		}
 	}
 	options.Options = options.withDefaults(ctx)
 	result.Accelerator, result.AcceleratorReason = options.Accel, why

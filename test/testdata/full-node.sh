@@ -6,6 +6,12 @@ set -u
 # shellcheck source=internal/vmtest/assets/report.sh
 . "${0%/*}/report.sh"
 
+file_systems() {
+	for point in / /var /var/lib/containerd /var/lib/etcd /data/scratch; do
+		findmnt --noheadings --output TARGET,SOURCE,SIZE --mountpoint "$point" || return 1
+	done
+}
+
 first_boot() {
 	journalctl --unit first-boot-greet.service --output cat --no-pager
 	journalctl --unit first-boot-greet.service --output cat --no-pager |
@@ -101,6 +107,7 @@ disabled_unit() {
 }
 
 check boot boot_finished
+check file-systems file_systems
 check accounts accounts
 check units.disabled disabled_unit
 check scripts.built built

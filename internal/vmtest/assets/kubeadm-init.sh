@@ -30,8 +30,19 @@ kubeadm_init() {
 		echo "kubeadm init took $(($(date +%s) - started)) s"
 		return 0
 	fi
-	tail -n 12 "$log"
+	tail -n 4 "$log"
+	components
 	return 1
+}
+
+# What the container runtime knows of the control plane: which components run,
+# and the last words of each.
+components() {
+	for id in $(crictl ps --all --quiet 2>/dev/null); do
+		crictl ps --all --no-trunc --id "$id" --output json |
+			sed -n 's/^ *"\(name\|state\|attempt\)": *"\{0,1\}\([^",]*\).*/\2/p' | tr '\n' ' '
+		crictl logs --tail 2 "$id" 2>&1 | cut -c1-160
+	done
 }
 
 ready() { kubectl get --raw='/readyz'; }
@@ -63,7 +74,6 @@ service_rules() { iptables --table nat --list-rules KUBE-SERVICES | grep 'defaul
 tail -f "$log" >/dev/console &
 progress=$!
 
-check boot.finished boot_finished
 check kubeadm.init kubeadm_init
 check apiserver.ready retry 300 ready
 check control-plane.running retry 300 static_pods_running
