@@ -36,6 +36,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/lru"
 )
 
 // StoreID is the name under which an engine's session serves Store.Blobs.
@@ -141,7 +142,9 @@ func (s *Store) Content(ctx context.Context, name string, files ...File) (llb.St
 func (s *Store) Lazy(ctx context.Context, name, key string, list func() ([]File, error)) (llb.State, error) {
 	record := filepath.Join(s.index, digest.FromString(format+"\n"+key).Encoded())
 	manifest, size, err := s.recorded(ctx, record)
-	if err != nil {
+	if err == nil {
+		lru.Touch(record)
+	} else {
 		files, err := list()
 		if err != nil {
 			return llb.State{}, err
@@ -149,7 +152,7 @@ func (s *Store) Lazy(ctx context.Context, name, key string, list func() ([]File,
 		if manifest, size, err = s.write(ctx, files); err != nil {
 			return llb.State{}, fmt.Errorf("input %q: %w", name, err)
 		}
-		if err := renameio.WriteFile(record, []byte(manifest), 0o644); err != nil {
+		if err := renameio.WriteFile(record, []byte(manifest), 0o644, renameio.WithTempDir(s.index)); err != nil {
 			return llb.State{}, fmt.Errorf("input %q: %w", name, err)
 		}
 	}

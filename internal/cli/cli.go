@@ -71,7 +71,7 @@ an operating system, one Kubernetes version and your own customizations.`,
 	})
 	root.AddCommand(buildCommand(s), lockCommand(s), validateCommand(s), schemaCommand(s), explainCommand(s),
 		verifyCommand(s), publishCommand(s), contractCommand(s), diffCommand(s), convertCommand(s), inspectCommand(s),
-		imagesCommand(s), exportCommand(s), pushCommand(s), pullCommand(s), tagCommand(s), removeCommand(s), versionCommand(s), errorsCommand(s))
+		imagesCommand(s), exportCommand(s), pushCommand(s), pullCommand(s), tagCommand(s), removeCommand(s), pruneCommand(s), versionCommand(s), errorsCommand(s))
 	err := root.ExecuteContext(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
 		return fault.New(fault.Usage, "nodesmith --help lists the commands", "%w", err)

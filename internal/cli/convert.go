@@ -83,11 +83,11 @@ func (o conversion) run(c *cobra.Command, s streams, path string) error {
 	}
 	converter := format.Converter{Workers: o.workers}
 	if o.cache {
-		dir, err := host.CacheDir()
+		settings, err := host.Local()
 		if err != nil {
 			return err
 		}
-		converter.Blocks = blockcache.Open(host.BlocksDir(dir), blockcache.DefaultLimit)
+		converter.Blocks = blockcache.Open(host.BlocksDir(settings.CacheDir), int64(settings.Bounds.Blocks))
 		defer converter.Blocks.Close()
 	}
 	if _, err := converter.Convert(c.Context(), image, targets); err != nil {

@@ -39,8 +39,11 @@ func (f *engineFlags) enter(c *cobra.Command, _ []string) error {
 	if err != nil || f.or(settings.Engine).Address != "" {
 		return err
 	}
-	return rootless.Enter(filepath.Join(settings.CacheDir, "run"))
+	return rootless.Enter(rootlessDir(settings))
 }
+
+// rootlessDir is the runtime directory of users whose session has none.
+func rootlessDir(settings host.Settings) string { return filepath.Join(settings.CacheDir, "run") }
 
 // or returns the engine of the flags, else the configured one: an address with
 // its own TLS files or none, and each direction of the cache for itself.

@@ -12,6 +12,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/pipeline"
 	"nodesmith.dev/nodesmith/internal/publish"
+	"nodesmith.dev/nodesmith/internal/scratch"
 	"nodesmith.dev/nodesmith/internal/store"
 )
 
@@ -24,7 +25,7 @@ type imageFiles struct {
 	disk openedDisk
 
 	mu     sync.Mutex
-	folder string
+	folder *scratch.Dir      // nil while nothing was made
 	paths  map[string]string // by format
 }
 
@@ -51,14 +52,14 @@ func (f *imageFiles) path(ctx context.Context, formatName string) (string, error
 	if path, ok := f.paths[formatName]; ok {
 		return path, nil
 	}
-	if f.folder == "" {
-		folder, err := os.MkdirTemp("", "nodesmith-publish-")
+	if f.folder == nil {
+		folder, err := scratch.New("", scratch.Prefix+"publish-")
 		if err != nil {
 			return "", fmt.Errorf("make a folder for the %s: %w", formatName, err)
 		}
 		f.folder, f.paths = folder, map[string]string{}
 	}
-	path, err := f.make(ctx, formatName, f.folder)
+	path, err := f.make(ctx, formatName, f.folder.Path())
 	if err != nil {
 		return "", readFault(fmt.Errorf("make an %s of the image: %w", formatName, err))
 	}
@@ -69,8 +70,8 @@ func (f *imageFiles) path(ctx context.Context, formatName string) (string, error
 // Close closes the disk and removes what was made of it.
 func (f *imageFiles) Close() error {
 	err := f.disk.Close()
-	if f.folder != "" {
-		err = errors.Join(err, os.RemoveAll(f.folder))
+	if f.folder != nil {
+		err = errors.Join(err, f.folder.Close())
 	}
 	return err
 }

@@ -51,9 +51,6 @@ const (
 	// freeBytes of the file system are left to others once more than
 	// reservedBytes are used.
 	freeBytes = 10e9
-	// diskResults matches what step-disk and step-images left in the cache, by
-	// the description that BuildKit gives to an exec's mounts.
-	diskResults = `description~="step assemble"`
 	// keepFor is how long an unused cache entry stays below the bound.
 	keepFor = 14 * 24 * time.Hour
 	// historyEntries bounds BuildKit's own record of past builds.
@@ -94,6 +91,7 @@ func connect(ctx context.Context, options Options) (connection, error) {
 			return connection{}, fmt.Errorf("engine state: %w", err)
 		}
 		if locked {
+			notice.Stop()
 			return own(ctx, options, owner)
 		}
 		c, err := join(ctx, socket)

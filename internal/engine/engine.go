@@ -55,7 +55,7 @@ type Options struct {
 
 // DefaultMaxBytes bounds the embedded engine's cache: about eight Kubernetes
 // versions on two operating systems.
-const DefaultMaxBytes = 50e9
+const DefaultMaxBytes = 50 << 30
 
 // Engine solves graphs. It is safe for concurrent use.
 type Engine struct {

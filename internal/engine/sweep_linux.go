@@ -1,11 +1,15 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,12 +29,13 @@ func removeIngests(worker string) {
 }
 
 // sweep ends and unmounts what a killed predecessor left: containers that
-// still run, and the overlay mounts of their root file systems. Call it only
+// still run, and the mounts of their root file systems and of results. Call it only
 // while holding the lock on root. What can't be removed is no error here: the
 // step that meets it will say so.
 func sweep(ctx context.Context, root string) {
 	worker := filepath.Join(root, "runc-"+snapshotterName(root))
 	removeIngests(worker)
+	unmountResults(filepath.Join(worker, "snapshots"))
 	executor := filepath.Join(worker, "executor")
 	entries, err := os.ReadDir(executor)
 	if err != nil {
@@ -47,5 +52,39 @@ func sweep(ctx context.Context, root string) {
 		_ = exec.CommandContext(ctx, "runc", "delete", "--force", entry.Name()).Run()
 		_ = unix.Unmount(filepath.Join(dir, "rootfs"), unix.MNT_DETACH)
 		_ = os.RemoveAll(dir)
+	}
+}
+
+// unmountResults unmounts snapshots that were being read outside of containers,
+// and removes the folders that BuildKit made for that.
+func unmountResults(snapshots string) {
+	snapshots, err := filepath.EvalSymlinks(snapshots)
+	if err != nil {
+		return // never used
+	}
+	home, err := mountinfo.GetMounts(mountinfo.ParentsFilter(snapshots))
+	if err != nil || len(home) == 0 {
+		return
+	}
+	// A bind mount's root is named as the file system that it lies on names it.
+	on := slices.MaxFunc(home, func(a, b *mountinfo.Info) int { return cmp.Compare(len(a.Mountpoint), len(b.Mountpoint)) })
+	inside, err := filepath.Rel(on.Mountpoint, snapshots)
+	if err != nil {
+		return
+	}
+	inside = filepath.Join(on.Root, inside) + "/"
+	left, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		bound := m.Major == on.Major && m.Minor == on.Minor && strings.HasPrefix(m.Root, inside)
+		overlaid := m.FSType == "overlay" && strings.Contains(m.VFSOptions, "dir="+snapshots+"/")
+		return !bound && !overlaid, false
+	})
+	if err != nil {
+		return
+	}
+	for _, m := range left {
+		_ = unix.Unmount(m.Mountpoint, unix.MNT_DETACH)
+		if strings.HasPrefix(filepath.Base(m.Mountpoint), "buildkit-mount") {
+			_ = os.Remove(m.Mountpoint)
+		}
 	}
 }

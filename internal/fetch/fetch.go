@@ -25,6 +25,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/lru"
 )
 
 const (
@@ -92,6 +93,7 @@ func (c *Cache) Fetch(ctx context.Context, file File) (string, error) {
 	}
 	path := c.Path(file.SHA256)
 	if holds(path, file) {
+		lru.Touch(path)
 		return path, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -253,7 +255,7 @@ func (c *Cache) download(ctx context.Context, url string, file File, path string
 		return err
 	}
 	defer body.Close()
-	pending, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o644))
+	pending, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o644), renameio.WithTempDir(filepath.Dir(path)))
 	if err != nil {
 		return backoff.Permanent(err)
 	}

@@ -43,6 +43,8 @@ type Settings struct {
 	OVASigning OVASigning
 	// Engine says which build engine is used.
 	Engine Engine
+	// Bounds say how much of each cache is kept.
+	Bounds Bounds
 	// Now is when the command started.
 	Now time.Time
 }
@@ -96,6 +98,26 @@ type file struct {
 	OVASigning OVASigning `json:"ovaSigning,omitzero"`
 	// Engine is the build engine to use.
 	Engine Engine `json:"engine,omitzero"`
+	// Cache bounds what is kept.
+	Cache Bounds `json:"cache,omitzero"`
+}
+
+// Local returns the settings of where things are kept, and how much of them. It
+// asks no program and is quick.
+func Local() (Settings, error) {
+	settings := Settings{Now: time.Now()}
+	cache, err := CacheDir()
+	if err != nil {
+		return settings, err
+	}
+	settings.CacheDir = cache
+	configured, err := readFile()
+	if err != nil {
+		return settings, err
+	}
+	settings.Engine, settings.Bounds = configured.Engine, configured.Cache
+	settings.StoreDir, err = storeDir(configured)
+	return settings, err
 }
 
 // Read returns the machine's settings: $XDG_CONFIG_HOME/nodesmith/config.yaml
@@ -126,7 +148,7 @@ func Read(ctx context.Context) (Settings, error) {
 	if configured.GoProxy != "" {
 		settings.GoProxy = configured.GoProxy
 	}
-	settings.OVASigning, settings.Engine = configured.OVASigning, configured.Engine
+	settings.OVASigning, settings.Engine, settings.Bounds = configured.OVASigning, configured.Engine, configured.Cache
 	settings.Mirrors = aptMirrors("/etc/apt")
 	for archive, mirrors := range configured.Mirrors {
 		settings.Mirrors[strings.TrimSuffix(archive, "/")] = mirrors
@@ -206,7 +228,7 @@ var networkVariables = []string{
 }
 
 func readFile() (file, error) {
-	var configured file
+	configured := file{Cache: DefaultBounds}
 	dir, err := os.UserConfigDir()
 	if err != nil {
 		return configured, nil //nolint:nilerr // no home: no configuration
@@ -221,8 +243,8 @@ func readFile() (file, error) {
 	}
 	if err != nil {
 		// What the YAML is turned into on the way is not the user's business.
-		err = errors.New(strings.NewReplacer("error unmarshaling JSON: while decoding JSON: json: ", "", "error converting YAML to JSON: ", "").Replace(err.Error()))
-		return configured, fault.New(fault.BadSpec, "its fields are store, mirrors, goProxy, ovaSigning and engine", "configuration %s: %w", path, err)
+		err = errors.New(strings.NewReplacer("error unmarshaling JSON: while decoding JSON: json: ", "", "error unmarshaling JSON: while decoding JSON: ", "", "error converting YAML to JSON: ", "").Replace(err.Error()))
+		return configured, fault.New(fault.BadSpec, "its fields are store, mirrors, goProxy, ovaSigning, engine and cache", "configuration %s: %w", path, err)
 	}
 	return configured, nil
 }

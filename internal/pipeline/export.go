@@ -18,6 +18,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/pack"
 	"nodesmith.dev/nodesmith/internal/format/raw"
 	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/scratch"
 	"nodesmith.dev/nodesmith/internal/store"
 	"nodesmith.dev/nodesmith/internal/store/chunked"
 )
@@ -120,11 +121,12 @@ func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []ima
 	if len(files) == 0 && stored != nil {
 		return stored.Table, nil
 	}
-	temporary, err := os.MkdirTemp(dir, ".nodesmith-*")
+	folder, err := scratch.New(dir, ".nodesmith-")
 	if err != nil {
 		return chunked.Table{}, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
+	defer func() { err = errors.Join(err, folder.Close()) }()
+	temporary := folder.Path()
 	made := make([]string, len(files)) // where each file lies before it gets its name
 	var targets []format.Target
 	for i, f := range files {
@@ -228,7 +230,7 @@ func (p *Pipeline) fromStore(ctx context.Context, disk *store.Disk, targets []fo
 // convert makes targets of a disk.
 func (p *Pipeline) convert(ctx context.Context, disk format.Source, targets []format.Target) error {
 	defer p.record.Begin(tree.StageFormats)()
-	blocks := blockcache.Open(host.BlocksDir(p.options.Settings.CacheDir), blockcache.DefaultLimit)
+	blocks := blockcache.Open(host.BlocksDir(p.options.Settings.CacheDir), int64(p.options.Settings.Bounds.Blocks))
 	defer blocks.Close()
 	_, err := format.Converter{Blocks: blocks}.Convert(ctx, disk, targets)
 	return err

@@ -7,6 +7,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -18,6 +19,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/ova"
 	"nodesmith.dev/nodesmith/internal/goproxy"
 	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/housekeeping"
 	"nodesmith.dev/nodesmith/internal/progress"
 	"nodesmith.dev/nodesmith/internal/source/gomodules"
 )
@@ -39,6 +41,8 @@ type Options struct {
 // Pipeline is an engine with its caches. Close ends it.
 type Pipeline struct {
 	options Options
+	lease   *housekeeping.Lease
+	tidy    func() // after everything is closed
 	engine  *engine.Engine
 	cache   *fetch.Cache
 	modules gomodules.Config
@@ -49,7 +53,7 @@ type Pipeline struct {
 
 // Open starts the engine, joins the one that another process runs on the same
 // cache directory, or connects to the one that the settings name.
-func Open(ctx context.Context, options Options) (*Pipeline, error) {
+func Open(ctx context.Context, options Options) (_ *Pipeline, err error) {
 	if options.Log == nil {
 		options.Log = func(string, ...any) {}
 	}
@@ -60,13 +64,22 @@ func Open(ctx context.Context, options Options) (*Pipeline, error) {
 		}
 		return nil, fault.New(fault.MissingHost, "set XDG_CACHE_HOME to a folder that can be written to", "cache directory: %w", err)
 	}
+	lease, err := housekeeping.Use(ctx, settings.CacheDir, options.Log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lease.Close())
+		}
+	}()
 	inputs, err := bundle.Open(filepath.Join(settings.CacheDir, "inputs"))
 	if err != nil {
 		return nil, err
 	}
 	record := progress.NewRecorder()
 	e, err := engine.Open(ctx, engine.Options{
-		Root: filepath.Join(settings.CacheDir, "engine"), Remote: remote(settings.Engine), Cache: engine.Cache(settings.Engine.Cache),
+		Root: housekeeping.EngineDir(settings.CacheDir), MaxBytes: int64(settings.Bounds.Engine), Remote: remote(settings.Engine), Cache: engine.Cache(settings.Engine.Cache),
 		Inputs: inputs.Blobs, Progress: options.Progress, Log: options.Log, Observe: record.Add,
 	})
 	if err != nil {
@@ -74,6 +87,8 @@ func Open(ctx context.Context, options Options) (*Pipeline, error) {
 	}
 	p := &Pipeline{
 		options: options,
+		lease:   lease,
+		tidy:    func() { housekeeping.Tidy(ctx, settings, options.Log) },
 		engine:  e,
 		inputs:  inputs,
 		record:  record,
@@ -96,7 +111,10 @@ func remote(s host.Engine) engine.Remote {
 	return engine.Remote{Address: s.Address, TLS: engine.TLS(s.TLS)}
 }
 
-// Close ends the engine and everything that it runs.
+// Close ends the engine and everything that it runs, and brings the caches within
+// their bounds if that is due.
 func (p *Pipeline) Close() error {
-	return p.engine.Close()
+	err := errors.Join(p.engine.Close(), p.lease.Close())
+	p.tidy()
+	return err
 }

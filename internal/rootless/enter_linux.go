@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/scratch"
 )
 
 // Variables by which the processes of one command know of each other.
@@ -49,15 +50,15 @@ func Enter(runtimeDir string) error {
 			return err
 		}
 	}
-	state, err := os.MkdirTemp("", "nodesmith-rootless-")
+	state, err := scratch.New("", scratch.Prefix+"rootless-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(state)
-	logrus.SetOutput(io.Discard) // what matters comes back as an error
+	defer func() { _ = state.Close() }() // the next one removes it else
+	logrus.SetOutput(io.Discard)         // what matters comes back as an error
 	err = ended(parent.Parent(parent.Opt{
 		PipeFDEnvKey: pipeVariable, ChildUseActivationEnvKey: activationVariable,
-		StateDir: state, StateDirEnvKey: stateVariable, Propagation: "rprivate",
+		StateDir: state.Path(), StateDirEnvKey: stateVariable, Propagation: "rprivate",
 	}))
 	if _, ok := ExitCode(err); ok {
 		return err

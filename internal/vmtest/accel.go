@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/scratch"
 )
 
 // Accel is what runs a guest's instructions.
@@ -97,12 +98,12 @@ func probe(ctx context.Context, accel Accel, within time.Duration) error {
 		}
 		f.Close()
 	}
-	dir, err := os.MkdirTemp("", "nodesmith-probe-")
+	dir, err := scratch.New("", scratch.Prefix+"probe-")
 	if err != nil {
 		return fmt.Errorf("make a directory for the test guest: %w", err)
 	}
-	defer os.RemoveAll(dir)
-	disk := filepath.Join(dir, "probe.img")
+	defer func() { _ = dir.Close() }() // the next one removes it else
+	disk := filepath.Join(dir.Path(), "probe.img")
 	if err := os.WriteFile(disk, probeGuest, 0o600); err != nil {
 		return fmt.Errorf("write the test guest: %w", err)
 	}

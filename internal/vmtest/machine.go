@@ -16,6 +16,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/infra"
+	"nodesmith.dev/nodesmith/internal/scratch"
 )
 
 // mac is the network card's address; assets/network-config matches it.
@@ -64,13 +65,13 @@ type Machine struct {
 // QEMU or a firmware, else what the file system or QEMU said.
 func Start(ctx context.Context, options Options) (*Machine, error) {
 	options = options.withDefaults(ctx)
-	dir, err := os.MkdirTemp(options.TempDir, "nodesmith-vm-")
+	dir, err := scratch.New(options.TempDir, scratch.Prefix+"vm-")
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for the machine: %w", err)
 	}
 	m, err := start(ctx, options, dir)
 	if err != nil {
-		os.RemoveAll(dir)
+		_ = dir.Close() // what failed counts
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -100,8 +101,8 @@ func (o Options) withDefaults(ctx context.Context) Options {
 
 // start makes the machine's files in dir, which the machine owns from then on,
 // and waits until QEMU has opened them.
-func start(ctx context.Context, options Options, dir string) (*Machine, error) {
-	args, err := prepare(ctx, options, dir)
+func start(ctx context.Context, options Options, dir *scratch.Dir) (*Machine, error) {
+	args, err := prepare(ctx, options, dir.Path())
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +138,7 @@ func start(ctx context.Context, options Options, dir string) (*Machine, error) {
 		m.close()
 		report.Close()
 		control.Close()
-		os.RemoveAll(dir)
+		_ = dir.Close() // the next machine removes it else
 	}()
 	ready := make(chan struct{})
 	go m.control(control, ready)
@@ -147,7 +148,7 @@ func start(ctx context.Context, options Options, dir string) (*Machine, error) {
 	case <-ready:
 		// QEMU holds its files open. Unlinked, they vanish with it, even when
 		// this process is killed and can remove nothing.
-		os.RemoveAll(dir)
+		_ = dir.Close() // the next machine removes it else
 		return m, nil
 	case <-m.gone:
 		return nil, m.exitError()

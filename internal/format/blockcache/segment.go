@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+
+	"nodesmith.dev/nodesmith/internal/lru"
 )
 
 // A segment is: magic; the blocks, one behind the other; the index, an entry for
@@ -127,7 +129,7 @@ func (s *segment) get(block Digest, dst []byte) ([]byte, bool) {
 	if _, err := s.file.ReadAt(out[begin:], int64(e.Offset)); err != nil || xxhash.Sum64(out[begin:]) != e.Checksum {
 		return dst, false
 	}
-	s.used.Do(func() { touch(s.file.Name()) })
+	s.used.Do(func() { lru.Touch(s.file.Name()) })
 	return out, true
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/format"
 	"nodesmith.dev/nodesmith/internal/format/raw"
+	"nodesmith.dev/nodesmith/internal/scratch"
 )
 
 // File is an image file that is open as a disk.
@@ -18,7 +19,7 @@ type File struct {
 	File   *os.File
 	Info   os.FileInfo
 
-	folder string // to be removed with the file; "" if it is not ours
+	folder *scratch.Dir // to be removed with the file; nil if it is not ours
 }
 
 // OpenFile opens the file at path as the named format, or, if that is empty, as
@@ -54,8 +55,8 @@ func OpenFile(path, formatName string) (_ *File, err error) {
 // Close closes the file, which was only read, and removes it if Unpack made it.
 func (f *File) Close() error {
 	err := f.File.Close()
-	if f.folder != "" {
-		err = errors.Join(err, os.RemoveAll(f.folder))
+	if f.folder != nil {
+		err = errors.Join(err, f.folder.Close())
 	}
 	return err
 }
@@ -67,16 +68,16 @@ func (f *File) Unpack(ctx context.Context) (*File, error) { return Unpack(ctx, f
 
 // Unpack does the same with any disk; name is what errors call it.
 func Unpack(ctx context.Context, source format.Source, name string) (_ *File, err error) {
-	folder, err := os.MkdirTemp("", "nodesmith-disk-")
+	folder, err := scratch.New("", scratch.Prefix+"disk-")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the unpacked disk: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.RemoveAll(folder))
+			err = errors.Join(err, folder.Close())
 		}
 	}()
-	path := filepath.Join(folder, "disk"+raw.Format.Suffix)
+	path := filepath.Join(folder.Path(), "disk"+raw.Format.Suffix)
 	target := format.Target{Path: path, New: raw.New}
 	if _, err := (format.Converter{}).Convert(ctx, source, []format.Target{target}); err != nil {
 		return nil, fmt.Errorf("unpack %s: %w", name, err)

@@ -18,6 +18,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/goproxy"
 	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/lru"
 )
 
 // Sources are the modules of a lock on this machine. Each directory is laid out
@@ -49,13 +50,14 @@ func Fetch(ctx context.Context, cfg Config, k lock.Kubernetes) (Sources, error) 
 	for _, c := range k.Components {
 		bundles = append(bundles, bundle{name: c.Name, version: c.Version, sums: c.GoSum})
 	}
-	f := fetcher{client: client, dir: filepath.Join(cfg.Proxy.Dir, "bundles"), slots: make(chan struct{}, jobs)}
+	f := fetcher{client: client, dir: filepath.Join(cfg.Proxy.Dir, bundlesDir), slots: make(chan struct{}, jobs)}
 	dirs := make([]string, len(bundles))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, b := range bundles {
 		g.Go(func() (err error) {
 			dirs[i] = filepath.Join(f.dir, b.dirName())
 			if _, err := os.Stat(dirs[i]); err == nil {
+				lru.Touch(dirs[i])
 				return nil
 			}
 			cfg.logf("fetching %d files of %s %s", len(b.sums), b.name, b.version)
@@ -103,7 +105,7 @@ func (f fetcher) bundle(ctx context.Context, b bundle, dir string) error {
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(f.dir, ".tmp-")
+	tmp, err := os.MkdirTemp(f.dir, unfinished)
 	if err != nil {
 		return err
 	}

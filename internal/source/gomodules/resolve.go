@@ -17,6 +17,8 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/golang"
+	"nodesmith.dev/nodesmith/internal/lru"
+	"nodesmith.dev/nodesmith/internal/scratch"
 )
 
 // resolve finds out which modules the component's programs are compiled from.
@@ -28,11 +30,14 @@ import (
 // command would keep all of them, needed or not, it then runs once more, without
 // them and without a network.
 func (l *locker) resolve(ctx context.Context, goCommand string, c golang.Component, goMod string, vouched []string) (string, []string, error) {
-	dir, err := os.MkdirTemp("", "nodesmith-lock-"+c.Name+"-")
+	work, err := scratch.New("", scratch.Prefix+"lock-")
 	if err != nil {
 		return "", nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = work.Close() }() // the next one removes it else
+	dir := work.Path()
+	lru.Touch(downloads(l.cfg.Proxy.Dir))
+	lru.Touch(filepath.Join(l.cfg.Proxy.Dir, goBuildDir))
 	pass := func(sums []string, env []string) (mod string, lines []string, err error) {
 		if err := writeModule(dir, goMod, sums); err != nil {
 			return "", nil, err
@@ -133,7 +138,7 @@ func (l *locker) environment(dir string, cgo bool) []string {
 		"HOME="+dir,
 		"GOPATH="+l.cfg.Proxy.Dir,
 		"GOMODCACHE="+l.client.ModCache(),
-		"GOCACHE="+filepath.Join(l.cfg.Proxy.Dir, "go-build"),
+		"GOCACHE="+filepath.Join(l.cfg.Proxy.Dir, goBuildDir),
 		"GOPROXY="+l.client.ProxyList(),
 		"GOSUMDB="+sumDB,
 		"GONOSUMDB="+l.cfg.Proxy.NoSumDB,
@@ -212,15 +217,16 @@ func parseSums(lines []string) (map[module.Version]string, error) {
 // installToolchain unpacks a toolchain's zip file below the cache directory,
 // once, and returns the path of its go command.
 func installToolchain(cache, zipFile string, m module.Version, sum string) (string, error) {
-	home := filepath.Join(cache, "toolchains", m.Version)
+	home := filepath.Join(cache, toolchainsDir, m.Version)
 	command := filepath.Join(home, "bin", "go")
 	if _, err := os.Stat(home); err == nil {
+		lru.Touch(home)
 		return command, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(home), 0o755); err != nil {
 		return "", err
 	}
-	tmp, err := os.MkdirTemp(filepath.Dir(home), ".tmp-")
+	tmp, err := os.MkdirTemp(filepath.Dir(home), unfinished)
 	if err != nil {
 		return "", err
 	}

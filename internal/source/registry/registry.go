@@ -26,6 +26,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/lru"
 )
 
 // options are those of every call to a registry.
@@ -89,6 +90,7 @@ func Fetch(ctx context.Context, dir string, image lock.PulledImage, architecture
 	}
 	final := filepath.Join(dir, digest.Algorithm, digest.Hex)
 	if _, err := os.Stat(final); err == nil {
+		lru.Touch(final)
 		return final, nil
 	}
 	reference, err := name.ParseReference(image.Name)
@@ -102,7 +104,7 @@ func Fetch(ctx context.Context, dir string, image lock.PulledImage, architecture
 	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
 		return "", fault.NoSpaceOr(err)
 	}
-	pending, err := os.MkdirTemp(filepath.Dir(final), ".pull-*")
+	pending, err := os.MkdirTemp(filepath.Dir(final), pulling+"*")
 	if err != nil {
 		return "", fault.NoSpaceOr(err)
 	}

@@ -1,14 +1,14 @@
 //go:build !unix
 
-package blockcache
+package lru
 
 import (
 	"os"
 	"time"
 )
 
-// touch notes that a file was used now.
-func touch(path string) {
+// Touch notes that the file or folder at path is used now.
+func Touch(path string) {
 	now := time.Now() // no call of this system sets a time to now
 	_ = os.Chtimes(path, now, now)
 }
