@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -50,6 +51,13 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() { // gigabytes that a test's end would have removed
+		<-interrupted
+		os.RemoveAll(dir)
+		os.Exit(130)
+	}()
 	built = filepath.Join(dir, "debian-12")
 	// A store of the tests' own: what an earlier run put into the user's would
 	// answer for steps that are to be seen here.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/testenv"
 )
 
 func TestAFileKnowsItsOriginUntilItIsChanged(t *testing.T) {
@@ -31,7 +32,7 @@ func TestAFileKnowsItsOriginUntilItIsChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := unix.Lsetxattr(path, "user.nodesmith.test", []byte("x"), 0); errors.Is(err, unix.ENOTSUP) {
-		t.Skip("SKIPPED: the file system of the temporary directory has no extended attributes, and the file is then copied anew")
+		testenv.Lacks(t, "a temporary directory on a file system with extended attributes")
 	}
 	if one.holds(path) {
 		t.Error("a file without a mark has an origin")
