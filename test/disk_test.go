@@ -37,8 +37,8 @@ func buildDisk(t *testing.T, disk string) string {
 	if err := os.WriteFile(filepath.Join(dir, "debian-12.lock.yaml"), lock, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r := must(t, "build", "-f", example, "-o", dir, "--locked", "--progress", "plain", "--set", disk)
-	for _, step := range stepsRun(r.err) {
+	r := must(t, "build", "-f", example, "-o", dir, "--locked", "--progress", "json", "--set", disk)
+	for _, step := range stepsRun(t, r.err) {
 		if step != "node: configure" && !strings.HasPrefix(step, "qemu: assemble disk") {
 			t.Errorf("the step %q ran again", step)
 		}

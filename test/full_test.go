@@ -59,9 +59,9 @@ func TestTheImageOfEveryFieldKeepsTheContract(t *testing.T) {
 
 // A changed script of the last point runs again with what lies behind it.
 func TestAFinalScriptChangesNothingBelow(t *testing.T) {
-	r := must(t, "build", "-f", "../examples/full.yaml", "-o", fullLock(t), "--locked", "--progress", "plain",
+	r := must(t, "build", "-f", "../examples/full.yaml", "-o", fullLock(t), "--locked", "--progress", "json",
 		"--set", "spec.scripts[2]={name: tighten, when: final, content: 'echo "+time.Now().String()+" > /etc/changed'}")
-	for _, step := range stepsRun(r.err) {
+	for _, step := range stepsRun(t, r.err) {
 		if step != "scripts: tighten (final)" && step != "node: seal" && !strings.HasPrefix(step, "qemu: ") {
 			t.Errorf("%q ran again", step)
 		}

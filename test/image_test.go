@@ -21,6 +21,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/contract"
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/progress"
 	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/report/reporttest"
 	"nodesmith.dev/nodesmith/internal/testenv"
@@ -106,25 +107,27 @@ func must(t *testing.T, args ...string) result {
 	return r
 }
 
-// vertex matches the plain progress's line that names a step, and finished the
-// one that says how it ended.
-var (
-	vertex   = regexp.MustCompile(`(?m)^#(\d+) (?:\[[^]]*\] )?((?:bootstrap|tools|os|packages|scripts|kubernetes|node|qemu|vsphere|aws|azure|openstack|kubevirt|proxmox|nutanix|gcp|container image base|unpack the Go toolchain)\b.*)$`)
-	finished = regexp.MustCompile(`(?m)^#(\d+) (CACHED|DONE)`)
-)
-
-// stepsRun lists the steps that ran, by the progress that a build printed.
-func stepsRun(progress string) []string {
-	cached := map[string]bool{}
-	for _, m := range finished.FindAllStringSubmatch(progress, -1) {
-		cached[m[1]] = cached[m[1]] || m[2] == "CACHED"
+// events returns the lines of --progress json.
+func events(t *testing.T, progress string) (all []report.Progress) {
+	t.Helper()
+	for line := range strings.Lines(progress) {
+		var e report.Progress
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		all = append(all, e)
 	}
-	var ran []string
-	seen := map[string]bool{}
-	for _, m := range vertex.FindAllStringSubmatch(progress, -1) {
-		if !cached[m[1]] && !seen[m[1]] {
-			seen[m[1]] = true
-			ran = append(ran, m[2])
+	return all
+}
+
+// stepsRun lists the steps that ran in the engine, by the events of a build, in the
+// order in which they ended.
+func stepsRun(t *testing.T, told string) (ran []string) {
+	t.Helper()
+	for _, e := range events(t, told) {
+		inEngine := strings.HasPrefix(e.ID, "sha256:") && e.Stage != "" && !e.Input()
+		if inEngine && e.Type == progress.Finished && !slices.Contains(ran, e.Step) {
+			ran = append(ran, e.Step)
 		}
 	}
 	return ran
@@ -177,11 +180,11 @@ func TestASecondBuildRunsNoStepAndLeavesTheFilesAlone(t *testing.T) {
 		}
 		before[image] = info
 	}
-	r := must(t, "build", "-f", example, "-o", built, "--set", "spec.formats=[raw]", "--locked", "--progress", "plain")
+	r := must(t, "build", "-f", example, "-o", built, "--set", "spec.formats=[raw]", "--locked", "--progress", "json")
 	if got, want := strings.Fields(r.out), []string{qcow2(), raw()}; !slices.Equal(got, want) {
 		t.Errorf("stdout is %q, want the images' paths %q", got, want)
 	}
-	if ran := stepsRun(r.err); len(ran) > 0 {
+	if ran := stepsRun(t, r.err); len(ran) > 0 {
 		t.Errorf("steps ran: %q", ran)
 	}
 	for image, info := range before {
@@ -239,9 +242,9 @@ func TestAUsersFileChangesTheNodeAndNothingBelow(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "debian-12.lock.yaml"), lock, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r := must(t, "build", "-f", example, "-o", dir, "--locked", "--progress", "plain",
+	r := must(t, "build", "-f", example, "-o", dir, "--locked", "--progress", "json",
 		"--set", "spec.files=[{path: /etc/motd, content: "+t.Name()+time.Now().String()+"}]")
-	if got, want := strings.Join(stepsRun(r.err), ", "), "node: configure, qemu: assemble disk"; got != want {
+	if got, want := strings.Join(stepsRun(t, r.err), ", "), "node: configure, qemu: assemble disk"; got != want {
 		t.Errorf("steps that ran: %s; want %s", got, want)
 	}
 }
@@ -282,10 +285,10 @@ func TestCtrlCEndsABuildAndLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, marker := range map[string]string{
-		"reading inputs":      `#\d+ input: `,
+		"reading inputs":      `"started".*"input: `,
 		"unpacking":           `unpacked \d+ packages`,
 		"installing":          `Preparing to unpack`,
-		"starting to compile": `(?m)^#\d+ kubernetes: compile`,
+		"starting to compile": `"started".*"kubernetes: compile`,
 	} {
 		t.Run(name, func(t *testing.T) { interruptAt(t, regexp.MustCompile(marker), cache, dir) })
 	}
@@ -296,7 +299,7 @@ func TestCtrlCEndsABuildAndLeavesNothing(t *testing.T) {
 func interruptAt(t *testing.T, marker *regexp.Regexp, cache, dir string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, "build", "-f", example, "-o", dir, "--locked", "--progress", "plain")
+	cmd := exec.CommandContext(ctx, program, "build", "-f", example, "-o", dir, "--locked", "--progress", "json")
 	// Neither the engine nor the store has the image.
 	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache, "XDG_DATA_HOME="+cache)
 	watch := &trigger{marker: marker, fire: func() { _ = cmd.Process.Signal(os.Interrupt) }}

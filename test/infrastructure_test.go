@@ -26,9 +26,9 @@ func TestTheExampleOfEveryInfrastructureHoldsTheContract(t *testing.T) {
 	for _, spec := range examples {
 		_, infrastructure, _ := strings.Cut(strings.TrimSuffix(filepath.Base(spec), ".yaml"), "debian-12-")
 		t.Run(infrastructure, func(t *testing.T) {
-			built := must(t, "build", "-f", spec, "-o", dir, "--locked", "--progress", "plain")
+			built := must(t, "build", "-f", spec, "-o", dir, "--locked", "--progress", "json")
 			image := strings.TrimSpace(built.out)
-			for _, step := range stepsRun(built.err) {
+			for _, step := range stepsRun(t, built.err) {
 				if !strings.HasPrefix(step, "node: ") && !strings.HasPrefix(step, infrastructure+": ") {
 					t.Errorf("the step %q ran again", step)
 				}

@@ -38,10 +38,10 @@ func TestEveryKubernetesOnEveryOS(t *testing.T) {
 			t.Run("debian-"+release+"-"+version, func(t *testing.T) {
 				dir := t.TempDir()
 				start := time.Now()
-				built := must(t, "build", "-f", example, "-o", dir, "--progress", "plain",
+				built := must(t, "build", "-f", example, "-o", dir, "--progress", "json",
 					"--set", "spec.os.version="+release, "--set", "spec.kubernetes.version="+version)
 				t.Logf("built in %.0f s", time.Since(start).Seconds())
-				for _, step := range stepsRun(built.err) {
+				for _, step := range stepsRun(t, built.err) {
 					switch {
 					case osStep.MatchString(step):
 						systems[release]++

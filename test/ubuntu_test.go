@@ -93,8 +93,8 @@ func (a *ubuntuArchive) locks(t *testing.T, version, kernel string) {
 // builds checks the image of a release.
 func (a *ubuntuArchive) builds(t *testing.T) {
 	dir := t.TempDir()
-	r := must(t, "build", "-f", a.spec("24.04", a.key), "-o", dir, "--set", "spec.formats=[raw]", "--progress", "plain")
-	if ran := stepsRun(r.err); slices.ContainsFunc(ran, func(step string) bool { return strings.HasPrefix(step, "kubernetes: compile") }) {
+	r := must(t, "build", "-f", a.spec("24.04", a.key), "-o", dir, "--set", "spec.formats=[raw]", "--progress", "json")
+	if ran := stepsRun(t, r.err); slices.ContainsFunc(ran, func(step string) bool { return strings.HasPrefix(step, "kubernetes: compile") }) {
 		t.Errorf("Kubernetes was compiled again: %q", ran)
 	}
 	a.holds(t, filepath.Join(dir, "ubuntu-qemu.raw"))

@@ -16,15 +16,24 @@ import (
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/pipeline"
+	"nodesmith.dev/nodesmith/internal/progress/display"
 )
+
+// building is a pipeline, and the display of what it does.
+type building struct {
+	*pipeline.Pipeline
+	display display.Display
+}
+
+// Close ends both. The display outlives the engine, which says how steps end.
+func (b *building) Close() error {
+	defer b.display.Close()
+	return b.Pipeline.Close()
+}
 
 // open starts a pipeline for an image on this machine; signing is nil for what
 // makes no OVA.
-func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag, engine engineFlags, signing *signingFlags, s streams) (*pipeline.Pipeline, error) {
-	show, err := progress.show(s.err)
-	if err != nil {
-		return nil, err
-	}
+func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag, engine engineFlags, signing *signingFlags, s streams) (*building, error) {
 	if proxy := image.Spec.Proxy; proxy.Building() {
 		if err := host.SetProxy(proxy.Environment()); err != nil {
 			return nil, err
@@ -41,9 +50,18 @@ func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag,
 			return nil, err
 		}
 	}
-	return pipeline.Open(ctx, pipeline.Options{
-		Settings: settings, Progress: show, Log: progress.log(s.err), OVASigner: signer, Version: programVersion(),
+	shown, err := progress.show(ctx, s.err, titleOf(image))
+	if err != nil {
+		return nil, err
+	}
+	p, err := pipeline.Open(ctx, pipeline.Options{
+		Settings: settings, Progress: shown.Event, OVASigner: signer, Version: programVersion(),
 	})
+	if err != nil {
+		shown.Close()
+		return nil, err
+	}
+	return &building{p, shown}, nil
 }
 
 func buildCommand(s streams) *cobra.Command {
@@ -69,7 +87,7 @@ goes to standard error.`,
 		Example: `  nodesmith build -f examples/debian-12.yaml -o out
   nodesmith build -f examples/debian-12.yaml --json | jq -r '.artifacts[].digest'
   nodesmith build -f examples/debian-12.yaml --set spec.kubernetes.version=v1.34.1`,
-		RunE: func(c *cobra.Command, _ []string) (err error) {
+		RunE: progress.told(s, func(c *cobra.Command, _ []string) (err error) {
 			start := time.Now()
 			spec, err := flags.read(c.InOrStdin())
 			if err != nil {
@@ -108,8 +126,11 @@ goes to standard error.`,
 			if err != nil {
 				return err
 			}
-			if err := printClosing(s.err, spec.image, artifacts, stages, time.Since(start)); err != nil {
-				return err
+			p.display.Close()
+			if progress.mode != progressJSON {
+				if err := printClosing(s.err, spec.image, artifacts, stages, time.Since(start)); err != nil {
+					return err
+				}
 			}
 			if asJSON {
 				err = printBuild(c.Context(), s.out, spec.image, artifacts, stages)
@@ -120,7 +141,7 @@ goes to standard error.`,
 				return err
 			}
 			return publishing.run(c.Context(), s, spec, flags, output, progress)
-		},
+		}),
 	}
 	flags.register(c)
 	progress.register(c)
@@ -169,7 +190,7 @@ func lockCommand(s streams) *cobra.Command {
 		Long: `Resolve every input of an image (packages, Go modules, the Go toolchain, the
 build's own tools) to what the archives and the Go proxy offer now, verify it,
 and write the list, NAME.lock.yaml, beside the NodeImage.`,
-		RunE: func(c *cobra.Command, _ []string) (err error) {
+		RunE: progress.told(s, func(c *cobra.Command, _ []string) (err error) {
 			spec, err := flags.read(c.InOrStdin())
 			if err != nil {
 				return err
@@ -191,11 +212,16 @@ and write the list, NAME.lock.yaml, beside the NodeImage.`,
 			if err := l.Write(path); err != nil {
 				return err
 			}
+			p.display.Close()
+			if progress.mode == progressJSON {
+				_, err = fmt.Fprintln(s.out, path)
+				return err
+			}
 			fmt.Fprintf(s.err, "\nLocked %d packages of the OS, %d of the spec, %d of the tools; %d components with %d Go modules\n",
 				len(l.OS.Packages), len(l.Packages.Packages), len(l.Tools.Packages), len(l.Kubernetes.Components), l.Kubernetes.Modules())
 			_, err = fmt.Fprintln(s.out, path)
 			return err
-		},
+		}),
 	}
 	flags.register(c)
 	progress.register(c)

@@ -47,11 +47,19 @@ func Main(args []string, out, errOut io.Writer) int {
 	if code, is := rootless.ExitCode(err); is {
 		return code
 	}
-	if ctx.Err() != nil && fault.KindOf(err) != fault.Interrupted {
-		err = fault.New(fault.Interrupted, "run the same command again: it goes on where it stopped", "%w", err)
+	err = interruption(ctx, err)
+	if told := (toldError{}); !errors.As(err, &told) {
+		printError(errOut, err)
 	}
-	printError(errOut, err)
 	return fault.KindOf(err).ExitCode()
+}
+
+// interruption is what an error is where the user ended the command.
+func interruption(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil || fault.KindOf(err) == fault.Interrupted {
+		return err
+	}
+	return fault.New(fault.Interrupted, "run the same command again: it goes on where it stopped", "%w", err)
 }
 
 func run(ctx context.Context, args []string, s streams) error {

@@ -10,22 +10,27 @@ import (
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/pipeline"
+	"nodesmith.dev/nodesmith/internal/progress/display"
 	"nodesmith.dev/nodesmith/internal/report"
 )
+
+// titleOf says what is built.
+func titleOf(image *v1alpha1.NodeImage) string {
+	spec := image.Spec
+	return fmt.Sprintf("%s: %s %s, Kubernetes %s, %s", image.Metadata.Name, spec.OS.Distro, spec.OS.Version, spec.Kubernetes.Version, spec.Architecture)
+}
 
 // printClosing says for people what a build made, what each stage took, and which
 // command comes next.
 func printClosing(w io.Writer, image *v1alpha1.NodeImage, artifacts []pipeline.Artifact, stages []report.Stage, took time.Duration) error {
-	spec := image.Spec
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nBuilt %s: %s %s, Kubernetes %s, %s, in %s\n\n", image.Metadata.Name,
-		spec.OS.Distro, spec.OS.Version, spec.Kubernetes.Version, spec.Architecture, seconds(took))
+	fmt.Fprintf(&b, "\nBuilt %s, in %s\n\n", titleOf(image), display.Duration(took))
 	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "  STAGE\tTIME\tSIZE\t")
 	for _, s := range stages {
 		state, size := "cached", "-"
 		if !s.Cached {
-			state = seconds(time.Duration(s.Seconds * float64(time.Second)))
+			state = display.Duration(time.Duration(s.Seconds * float64(time.Second)))
 		}
 		if s.SizeBytes > 0 {
 			size = bytes1024(s.SizeBytes)
@@ -73,24 +78,5 @@ func printBuild(ctx context.Context, w io.Writer, image *v1alpha1.NodeImage, art
 	return printJSON(w, document)
 }
 
-// seconds is a time for people: to a tenth of a second, in minutes from one on.
-func seconds(d time.Duration) string {
-	if d < time.Minute {
-		return fmt.Sprintf("%.1fs", d.Seconds())
-	}
-	return d.Round(time.Second).String()
-}
-
 // bytes1024 returns a size for people, in units of 1024.
-func bytes1024(n int64) string {
-	const units = "KMGTPE"
-	value, unit := float64(n), -1
-	for value >= 1024 && unit < len(units)-1 {
-		value /= 1024
-		unit++
-	}
-	if unit < 0 {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %ciB", value, units[unit])
-}
+func bytes1024(n int64) string { return display.Bytes(n) }

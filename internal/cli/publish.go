@@ -57,7 +57,9 @@ begun. An image that was not proven to boot is published with --yes-unverified
 alone. docs/publishing.md says where credentials come from.`,
 		Example: "  nodesmith publish out/debian-12-vsphere.ova -f publish.yaml --dry-run\n  nodesmith publish out/debian-12 -f publish.yaml --to vsphere,aws",
 		Args:    oneArgument("IMAGE"),
-		RunE:    func(c *cobra.Command, args []string) error { return o.publish(c, s, args[0]) },
+		RunE: o.progress.told(s, func(c *cobra.Command, args []string) error {
+			return o.publish(c, streams{s.out, o.progress.lines(s.err)}, args[0])
+		}),
 	}
 	o.register(c)
 	o.progress.register(c)

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/moby/buildkit/util/progress/progressui"
-
 	"nodesmith.dev/nodesmith/internal/publish"
 )
 
@@ -44,15 +42,15 @@ type lane struct {
 // newPublishProgress starts the display; close ends it.
 func newPublishProgress(w io.Writer, mode string) *publishProgress {
 	p := &publishProgress{w: w, stop: make(chan struct{}), done: make(chan struct{})}
-	if mode == string(progressui.QuietMode) {
+	if mode == progressQuiet {
 		p.w = io.Discard
 	}
 	file, ok := w.(*os.File)
-	if ok && mode == string(progressui.AutoMode) {
+	if ok && mode == progressAuto {
 		info, err := file.Stat()
 		p.live = err == nil && info.Mode()&os.ModeCharDevice != 0
 	}
-	p.live = p.live || mode == string(progressui.TtyMode)
+	p.live = p.live || mode == progressTTY
 	refresh := plainRefresh
 	if p.live {
 		refresh = liveRefresh

@@ -137,10 +137,9 @@ func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []ima
 		}
 		targets = append(targets, format.Target{Path: made[i], New: f.new})
 	}
-	p.writing(d, files, stored)
 	var table chunked.Table
 	if stored != nil {
-		table, err = stored.Table, p.fromStore(ctx, stored, targets)
+		table, err = stored.Table, p.fromStore(ctx, d, stored, targets)
 	} else {
 		table, err = p.fromEngine(ctx, d, temporary, targets, into)
 	}
@@ -148,18 +147,6 @@ func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []ima
 		return chunked.Table{}, err
 	}
 	return table, p.place(files, made)
-}
-
-// writing tells which files are made.
-func (p *Pipeline) writing(d infrastructureDisk, files []imageFile, stored *store.Disk) {
-	var names []string
-	for _, f := range files {
-		names = append(names, f.format.Name)
-	}
-	if stored == nil {
-		names = append(names, "the store")
-	}
-	p.options.Log("%s: writing %s", d.infrastructure.Name, strings.Join(names, ", "))
 }
 
 // place gives files their names.
@@ -211,27 +198,32 @@ func (p *Pipeline) fromEngine(ctx context.Context, d infrastructureDisk, folder 
 	if err != nil {
 		return chunked.Table{}, err
 	}
-	if err := p.convert(ctx, disk, append(targets, sink)); err != nil {
+	if err := p.convert(ctx, d, disk, append(targets, sink)); err != nil {
 		return chunked.Table{}, err
 	}
 	return writer.Table(), nil
 }
 
 // fromStore makes targets of a disk in the store.
-func (p *Pipeline) fromStore(ctx context.Context, disk *store.Disk, targets []format.Target) (err error) {
+func (p *Pipeline) fromStore(ctx context.Context, d infrastructureDisk, disk *store.Disk, targets []format.Target) (err error) {
 	content, err := disk.Open(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, content.Close()) }()
-	return p.convert(ctx, content, targets)
+	return p.convert(ctx, d, content, targets)
 }
 
 // convert makes targets of a disk.
-func (p *Pipeline) convert(ctx context.Context, disk format.Source, targets []format.Target) error {
-	defer p.record.Begin(tree.StageFormats)()
+func (p *Pipeline) convert(ctx context.Context, d infrastructureDisk, disk format.Source, targets []format.Target) (err error) {
+	var names []string
+	for _, t := range targets {
+		names = append(names, filepath.Base(t.Path))
+	}
+	work := p.record.Begin(tree.StageFormats, d.infrastructure.Name+": write "+strings.Join(names, ", "))
+	defer func() { work.End(err) }()
 	blocks := blockcache.Open(host.BlocksDir(p.options.Settings.CacheDir), int64(p.options.Settings.Bounds.Blocks))
 	defer blocks.Close()
-	_, err := format.Converter{Blocks: blocks}.Convert(ctx, disk, targets)
+	_, err = format.Converter{Blocks: blocks}.Convert(ctx, disk, targets)
 	return err
 }

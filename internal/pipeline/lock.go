@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -47,7 +48,6 @@ func Fits(l *lock.Lock, image *v1alpha1.NodeImage) bool {
 // Lock resolves every input of the image to what the archives and the Go proxy
 // offer now. buildContext is where the spec's files of keys are.
 func (p *Pipeline) Lock(ctx context.Context, image *v1alpha1.NodeImage, buildContext fs.FS) (*lock.Lock, error) {
-	defer p.record.Begin(tree.StageLock)()
 	from, err := sourcesOf(image, buildContext)
 	if err != nil {
 		return nil, err
@@ -64,8 +64,11 @@ func (p *Pipeline) Lock(ctx context.Context, image *v1alpha1.NodeImage, buildCon
 	})
 	var k lock.Kubernetes
 	group.Go(func() (err error) {
-		p.options.Log("locking Kubernetes %s and its Go modules", image.Spec.Kubernetes.Version)
-		k, err = gomodules.Lock(ctx, p.modules, image.Spec.Kubernetes.Version, image.Spec.Architecture, image.Spec.AllowUnverified)
+		work := p.record.Begin(tree.StageLock, "lock Kubernetes "+image.Spec.Kubernetes.Version+" and its Go modules")
+		defer func() { work.End(err) }()
+		modules := p.modules
+		modules.Log = work.Log
+		k, err = gomodules.Lock(ctx, modules, image.Spec.Kubernetes.Version, image.Spec.Architecture, image.Spec.AllowUnverified)
 		return err
 	})
 	var pulled []lock.PulledImage
@@ -88,9 +91,9 @@ func (p *Pipeline) lockImages(ctx context.Context, image *v1alpha1.NodeImage) ([
 		if i.Archive != "" {
 			continue
 		}
-		p.options.Log("locking container image %s", i.Name)
+		work := p.record.Begin(tree.StageLock, "lock container image "+i.Name)
 		locked, err := registry.Lock(ctx, i.Name, i.Digest, image.Spec.Architecture)
-		if err != nil {
+		if work.End(err); err != nil {
 			return nil, err
 		}
 		pulled = append(pulled, locked)
@@ -133,16 +136,9 @@ func software(release distro.Release, name string) ([]string, error) {
 // container images.
 func (p *Pipeline) lockPackages(ctx context.Context, image *v1alpha1.NodeImage, from sources, l *lock.Lock) (lock.PackageSet, error) {
 	tools, release := from.tools, from.target
-	p.options.Log("reading the package archives of %s %s", release.Distro, release.Version)
-	toolsNow, err := packages.Take(ctx, p.cache, tools, nil, p.options.Settings.Now)
+	toolsNow, targetNow, err := p.takeArchives(ctx, from)
 	if err != nil {
 		return lock.PackageSet{}, err
-	}
-	targetNow := toolsNow
-	if !from.shared() {
-		if targetNow, err = packages.Take(ctx, p.cache, release, from.repositories, p.options.Settings.Now); err != nil {
-			return lock.PackageSet{}, err
-		}
 	}
 	apt, err := toolsNow.Bootstrap()
 	if err != nil {
@@ -188,4 +184,16 @@ func (p *Pipeline) lockPackages(ctx context.Context, image *v1alpha1.NodeImage, 
 		}
 	}
 	return forTools[imageBaseSet], nil
+}
+
+// takeArchives reads what the archives of the tools' release and of the target's
+// offer now.
+func (p *Pipeline) takeArchives(ctx context.Context, from sources) (tools, target *packages.Snapshot, err error) {
+	work := p.record.Begin(tree.StageLock, fmt.Sprintf("read the package archives of %s %s", from.target.Distro, from.target.Version))
+	defer func() { work.End(err) }()
+	if tools, err = packages.Take(ctx, p.cache, from.tools, nil, p.options.Settings.Now); err != nil || from.shared() {
+		return tools, tools, err
+	}
+	target, err = packages.Take(ctx, p.cache, from.target, from.repositories, p.options.Settings.Now)
+	return tools, target, err
 }

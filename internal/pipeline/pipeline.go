@@ -27,11 +27,8 @@ import (
 // Options are what a pipeline is given from outside.
 type Options struct {
 	Settings host.Settings
-	// Progress shows what the engine does; nil shows nothing.
-	Progress engine.Progress
-	// Log takes a line for each thing that takes a while outside the engine;
-	// nil for none.
-	Log func(format string, args ...any)
+	// Progress takes what happens, one event after the other; nil for nothing.
+	Progress func(progress.Event)
 	// OVASigner signs the manifests of OVAs; nil for none.
 	OVASigner *ova.Signer
 	// Version is nodesmith's own, for the image's release file.
@@ -54,9 +51,6 @@ type Pipeline struct {
 // Open starts the engine, joins the one that another process runs on the same
 // cache directory, or connects to the one that the settings name.
 func Open(ctx context.Context, options Options) (_ *Pipeline, err error) {
-	if options.Log == nil {
-		options.Log = func(string, ...any) {}
-	}
 	settings := options.Settings
 	if err := os.MkdirAll(settings.CacheDir, 0o755); err != nil {
 		if err = fault.NoSpaceOr(err); fault.KindOf(err) == fault.NoSpace {
@@ -64,7 +58,8 @@ func Open(ctx context.Context, options Options) (_ *Pipeline, err error) {
 		}
 		return nil, fault.New(fault.MissingHost, "set XDG_CACHE_HOME to a folder that can be written to", "cache directory: %w", err)
 	}
-	lease, err := housekeeping.Use(ctx, settings.CacheDir, options.Log)
+	record := progress.NewRecorder(progress.Options{StageOf: tree.StageOf, Emit: options.Progress})
+	lease, err := housekeeping.Use(ctx, settings.CacheDir, record.Message)
 	if err != nil {
 		return nil, err
 	}
@@ -77,10 +72,9 @@ func Open(ctx context.Context, options Options) (_ *Pipeline, err error) {
 	if err != nil {
 		return nil, err
 	}
-	record := progress.NewRecorder()
 	e, err := engine.Open(ctx, engine.Options{
 		Root: housekeeping.EngineDir(settings.CacheDir), MaxBytes: int64(settings.Bounds.Engine), Remote: remote(settings.Engine), Cache: engine.Cache(settings.Engine.Cache),
-		Inputs: inputs.Blobs, Progress: options.Progress, Log: options.Log, Observe: record.Add,
+		Inputs: inputs.Blobs, Log: record.Message, Observe: record.Add,
 	})
 	if err != nil {
 		return nil, err
@@ -88,7 +82,7 @@ func Open(ctx context.Context, options Options) (_ *Pipeline, err error) {
 	p := &Pipeline{
 		options: options,
 		lease:   lease,
-		tidy:    func() { housekeeping.Tidy(ctx, settings, options.Log) },
+		tidy:    func() { housekeeping.Tidy(ctx, settings, record.Message) },
 		engine:  e,
 		inputs:  inputs,
 		record:  record,
@@ -99,7 +93,7 @@ func Open(ctx context.Context, options Options) (_ *Pipeline, err error) {
 				Dir: filepath.Join(settings.CacheDir, "go"),
 			},
 			Env: settings.Network,
-			Log: options.Log,
+			Log: record.Message,
 		},
 	}
 	p.builder = tree.New(e, inputs, p.cache, p.modules, filepath.Join(settings.CacheDir, "images"))

@@ -28,7 +28,7 @@ func (p *Pipeline) Stages(l *lock.Lock, artifacts []Artifact) ([]report.Stage, e
 		sizes[tree.StageFormats] += a.StoredBytes
 	}
 	var stages []report.Stage
-	for _, s := range p.record.Stages(tree.Stages(), tree.StageOf) {
+	for _, s := range p.record.Stages(tree.Stages()) {
 		stages = append(stages, report.Stage{Name: s.Name, Seconds: s.Took.Seconds(), Cached: s.Cached, SizeBytes: sizes[s.Name]})
 	}
 	return stages, nil

@@ -1,20 +1,20 @@
 // Package progress follows what a build does.
 //
-// What comes in are the engine's events and the times of work outside it; what
-// goes out is, while it runs, a display, and at its end what each step and each
-// stage took. A step that two graphs share is one step. Memory grows with the
-// number of steps, not with their output.
+// What comes in are the engine's events and work outside it; what goes out are,
+// while it runs, events of one shape (Event), and at its end what each step and
+// each stage took. A step that two graphs share is one step. Memory grows with the
+// number of steps, not with their output. internal/progress/display shows events.
 package progress
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/moby/buildkit/client"
 	"github.com/opencontainers/go-digest"
 
 	"nodesmith.dev/nodesmith/internal/bundle"
@@ -37,52 +37,45 @@ func (s Step) Ran() bool { return !s.Completed.IsZero() && !s.Cached && s.Error 
 // Input says whether the step only reads what others use.
 func (s Step) Input() bool { return strings.HasPrefix(s.Name, bundle.Prefix) }
 
+// Options are what a recorder is given.
+type Options struct {
+	// StageOf says to which stage a step belongs; "" for none.
+	StageOf func(step string) string
+	// Emit takes each event, one after the other; nil for none.
+	Emit func(Event)
+}
+
 // Recorder keeps what was done. It is safe for concurrent use.
 type Recorder struct {
-	mu    sync.Mutex
-	steps map[digest.Digest]*Step
-	spans map[string][]span
+	options Options
+
+	mu     sync.Mutex
+	steps  map[digest.Digest]*Step
+	spans  map[string][]span
+	output map[stream]*lines
+	reads  map[digest.Digest]*read
+	works  int
 }
 
 // span is a time in which something was under way.
 type span struct{ from, to time.Time }
 
 // NewRecorder returns an empty one.
-func NewRecorder() *Recorder {
-	return &Recorder{steps: map[digest.Digest]*Step{}, spans: map[string][]span{}}
+func NewRecorder(options Options) *Recorder {
+	if options.Emit == nil {
+		options.Emit = func(Event) {}
+	}
+	return &Recorder{
+		options: options, steps: map[digest.Digest]*Step{}, spans: map[string][]span{},
+		output: map[stream]*lines{}, reads: map[digest.Digest]*read{},
+	}
 }
 
-// Add takes an event of the engine.
-func (r *Recorder) Add(event *client.SolveStatus) {
+// Message passes a line on that is of no step.
+func (r *Recorder) Message(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, v := range event.Vertexes {
-		s := r.steps[v.Digest]
-		if s == nil {
-			s = &Step{Digest: v.Digest, Name: v.Name}
-			r.steps[v.Digest] = s
-		}
-		if s.Ran() { // by an earlier graph: this one finds it in the cache
-			continue
-		}
-		if v.Started != nil {
-			s.Started = *v.Started
-		}
-		if v.Completed != nil {
-			s.Completed, s.Cached, s.Error = *v.Completed, v.Cached, v.Error
-		}
-	}
-}
-
-// Begin notes that work outside the engine begins, for a stage; what it returns
-// notes the end.
-func (r *Recorder) Begin(stage string) (end func()) {
-	from := time.Now()
-	return func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.spans[stage] = append(r.spans[stage], span{from, time.Now()})
-	}
+	r.options.Emit(Event{Time: time.Now(), Type: Message, Text: clean(fmt.Appendf(nil, format, args...))})
 }
 
 // Steps returns every step that began, in the order of their beginning.
@@ -110,9 +103,9 @@ type Stage struct {
 	Cached bool
 }
 
-// Stages sums up the named stages; stageOf says to which one a step belongs.
-// Reading an input counts for the time only: it has its own step.
-func (r *Recorder) Stages(names []string, stageOf func(step string) string) []Stage {
+// Stages sums up the named stages. Reading an input counts for the time only: it
+// has its own step.
+func (r *Recorder) Stages(names []string) []Stage {
 	steps := r.Steps()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -122,7 +115,7 @@ func (r *Recorder) Stages(names []string, stageOf func(step string) string) []St
 	}
 	for _, s := range steps {
 		if s.Ran() && !s.Input() {
-			stage := stageOf(s.Name)
+			stage := r.options.StageOf(s.Name)
 			spans[stage] = append(spans[stage], span{s.Started, s.Completed})
 		}
 	}

@@ -1,6 +1,9 @@
 package progress_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -25,7 +28,7 @@ func vertex(name string, started, completed *time.Time, cached bool) *client.Sol
 func stage(step string) string { name, _, _ := strings.Cut(step, ":"); return name }
 
 func TestAStageTakesAsLongAsSomethingOfItIsUnderWay(t *testing.T) {
-	r := progress.NewRecorder()
+	r := progress.NewRecorder(progress.Options{StageOf: stage})
 	for _, event := range []*client.SolveStatus{
 		vertex("os: a", at(0), nil, false), vertex("os: a", at(0), at(10), false),
 		vertex("os: b", at(5), at(12), false), // beside it
@@ -36,7 +39,7 @@ func TestAStageTakesAsLongAsSomethingOfItIsUnderWay(t *testing.T) {
 	} {
 		r.Add(event)
 	}
-	got := r.Stages([]string{"os", "node", "disk"}, stage)
+	got := r.Stages([]string{"os", "node", "disk"})
 	want := []progress.Stage{{Name: "os", Took: 13 * time.Second}, {Name: "node", Cached: true}, {Name: "disk", Cached: true}}
 	if !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)
@@ -45,7 +48,7 @@ func TestAStageTakesAsLongAsSomethingOfItIsUnderWay(t *testing.T) {
 
 // Two disks are two graphs, and share all but their last steps.
 func TestAStepThatRanIsNotCachedBecauseTheNextGraphFindsIt(t *testing.T) {
-	r := progress.NewRecorder()
+	r := progress.NewRecorder(progress.Options{StageOf: stage})
 	r.Add(vertex("os: a", at(0), at(10), false))
 	r.Add(vertex("os: a", at(11), at(11), true))
 	steps := r.Steps()
@@ -55,9 +58,117 @@ func TestAStepThatRanIsNotCachedBecauseTheNextGraphFindsIt(t *testing.T) {
 }
 
 func TestWorkOutsideTheEngineIsAStageToo(t *testing.T) {
-	r := progress.NewRecorder()
-	r.Begin("lock")()
-	if got := r.Stages([]string{"lock", "formats"}, stage); got[0].Cached || !got[1].Cached {
+	r := progress.NewRecorder(progress.Options{StageOf: stage})
+	r.Begin("lock", "lock").End(nil)
+	if got := r.Stages([]string{"lock", "formats"}); got[0].Cached || !got[1].Cached {
 		t.Errorf("%+v", got)
+	}
+}
+
+// told returns a recorder and what it has told, as short lines.
+func told() (*progress.Recorder, func() []string) {
+	var lines []string
+	r := progress.NewRecorder(progress.Options{StageOf: stage, Emit: func(e progress.Event) {
+		line := fmt.Sprintf("%s %s", e.Type, e.Step)
+		for _, more := range []string{e.Text, e.Error} {
+			if more != "" {
+				line += " | " + more
+			}
+		}
+		if e.CurrentBytes > 0 {
+			line += fmt.Sprintf(" | %d of %d", e.CurrentBytes, e.TotalBytes)
+		}
+		lines = append(lines, line)
+	}})
+	return r, func() []string { return lines }
+}
+
+func TestAStepIsToldFromItsBeginningToItsEnd(t *testing.T) {
+	r, lines := told()
+	d := digest.FromString("os: a")
+	for _, event := range []*client.SolveStatus{
+		vertex("os: a", nil, nil, false), // is of the graph
+		vertex("os: a", at(0), nil, false), vertex("os: a", at(0), nil, false),
+		{Logs: []*client.VertexLog{{Vertex: d, Stream: 1, Data: []byte("one\ntw")}, {Vertex: d, Stream: 2, Data: []byte("bad")}}},
+		{
+			Vertexes: vertex("os: a", at(0), at(2), false).Vertexes,
+			Logs:     []*client.VertexLog{{Vertex: d, Stream: 1, Data: []byte("o\n")}},
+		},
+		vertex("os: a", at(0), at(2), false), // again, by the end of the graph
+		vertex("os: a", at(3), at(3), true),  // the next graph finds it
+		vertex("node: b", at(3), at(3), true), vertex("node: b", at(4), at(4), true),
+	} {
+		r.Add(event)
+	}
+	want := []string{"started os: a", "output os: a | one", "output os: a | two", "output os: a | bad", "finished os: a", "cached node: b"}
+	if got := lines(); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestAFailureIsToldApartFromWhatItEnded(t *testing.T) {
+	r, lines := told()
+	for name, err := range map[string]string{"os: a": "exit\ncode: 1", "os: b": "exit code: 137: context canceled: context canceled"} {
+		r.Add(vertex(name, at(0), nil, false))
+		ended := vertex(name, at(0), at(1), false)
+		ended.Vertexes[0].Error = err
+		r.Add(ended)
+	}
+	got := lines()
+	slices.Sort(got)
+	if want := []string{"canceled os: b", "failed os: a | exit code: 1", "started os: a", "started os: b"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestLargeInputsAreToldWithTheirBytes(t *testing.T) {
+	r, lines := told()
+	blob := digest.FromString("blob").String()
+	status := func(input, id string, current, total int64, second int, done bool) {
+		s := &client.VertexStatus{Vertex: digest.FromString(input), ID: id, Current: current, Total: total, Timestamp: *at(second), Started: at(0)}
+		if done {
+			s.Completed = at(second)
+		}
+		r.Add(&client.SolveStatus{Statuses: []*client.VertexStatus{s}})
+	}
+	const packages = "input: os: packages"
+	r.Add(vertex(packages, at(0), nil, false))
+	status(packages, "resolve a", 0, 0, 0, false)
+	status(packages, blob, 1<<20, 4<<20, 1, false)
+	status(packages, blob, 2<<20, 4<<20, 1, false) // too soon
+	status(packages, blob, 4<<20, 4<<20, 2, true)
+	status(packages, blob, 4<<20, 4<<20, 3, true)
+	status(packages, "extracting "+blob, 0, 0, 3, false)
+	status(packages, "extracting "+blob, 0, 0, 4, true)
+	r.Add(vertex(packages, at(0), at(5), false))
+	r.Add(vertex("input: os: configuration", at(0), nil, false))
+	status("input: os: configuration", digest.FromString("small").String(), 4096, 4096, 1, true)
+	want := []string{
+		"started " + packages, "transferred " + packages + " | 1048576 of 4194304", "finished " + packages + " | 4194304 of 4194304",
+		"started " + packages + ": unpack", "finished " + packages + ": unpack",
+	}
+	if got := lines(); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestWorkIsToldLikeAStep(t *testing.T) {
+	r, lines := told()
+	w := r.Begin("lock", "lock modules")
+	w.Total(30)
+	w.Log("resolving %s", "etcd")
+	w.Add(10)
+	w.Add(10) // too soon
+	w.Add(10)
+	w.End(nil)
+	r.Begin("lock", "lock an image").End(errors.New("no\nroute"))
+	r.Begin("lock", "lock another").End(context.Canceled)
+	r.Message("a %s\x1b[31m", "message")
+	want := []string{
+		"started lock modules", "output lock modules | resolving etcd", "transferred lock modules | 10 of 30", "finished lock modules | 30 of 30",
+		"started lock an image", "failed lock an image | no route", "started lock another", "canceled lock another", "message  | a message",
+	}
+	if got := lines(); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -1,0 +1,87 @@
+package progress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Work is something under way outside the engine. It is safe for concurrent use.
+type Work struct {
+	r          *Recorder
+	id         string
+	step       string
+	stage      string
+	from       time.Time
+	mu         sync.Mutex
+	bytes, all int64
+	told       time.Time
+}
+
+// Begin notes that a step of a stage begins outside the engine. Whoever began it
+// ends it.
+func (r *Recorder) Begin(stage, step string) *Work {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.works++
+	w := &Work{r: r, id: fmt.Sprintf("work:%d", r.works), step: step, stage: stage, from: time.Now()}
+	w.emit(Event{Time: w.from, Type: Started})
+	return w
+}
+
+// emit passes an event about the work on. The recorder's lock is held.
+func (w *Work) emit(e Event) {
+	e.ID, e.Step, e.Stage = w.id, w.step, w.stage
+	w.r.options.Emit(e)
+}
+
+// Log passes on a line about the work.
+func (w *Work) Log(format string, args ...any) {
+	w.r.mu.Lock()
+	defer w.r.mu.Unlock()
+	w.emit(Event{Time: time.Now(), Type: Output, Stream: "stderr", Text: sentence(fmt.Sprintf(format, args...))})
+}
+
+// Total says how many bytes there are to do.
+func (w *Work) Total(n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all = n
+}
+
+// Add says that n more bytes are done.
+func (w *Work) Add(n int64) {
+	w.mu.Lock()
+	w.bytes += n
+	e := Event{Time: time.Now(), Type: Transferred, CurrentBytes: w.bytes, TotalBytes: w.all}
+	due := e.Time.Sub(w.told) >= between
+	if due {
+		w.told = e.Time
+	}
+	w.mu.Unlock()
+	if due {
+		w.r.mu.Lock()
+		defer w.r.mu.Unlock()
+		w.emit(e)
+	}
+}
+
+// End notes how the work ended.
+func (w *Work) End(err error) {
+	now := time.Now()
+	w.mu.Lock()
+	e := Event{Time: now, Type: Finished, Seconds: now.Sub(w.from).Seconds(), CurrentBytes: w.bytes, TotalBytes: w.all}
+	w.mu.Unlock()
+	switch {
+	case errors.Is(err, context.Canceled):
+		e.Type = Canceled
+	case err != nil:
+		e.Type, e.Error = Failed, sentence(err.Error())
+	}
+	w.r.mu.Lock()
+	defer w.r.mu.Unlock()
+	w.r.spans[w.stage] = append(w.r.spans[w.stage], span{w.from, now})
+	w.emit(e)
+}
