@@ -29,9 +29,6 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
-// Progress shows the events of one solve until the channel closes.
-type Progress func(ctx context.Context, title string, events chan *client.SolveStatus) error
-
 // Options says where an engine lives and what it reads and writes.
 type Options struct {
 	// Root is the embedded engine's state directory: caches and snapshots, on a
@@ -43,9 +40,8 @@ type Options struct {
 	Cache Cache
 	// Inputs is what bundles are read from.
 	Inputs content.Store
-	// Progress shows events; nil shows nothing.
-	Progress Progress
-	// Observe is given every event, also where nothing is shown; nil for none.
+	// Observe is given every event of every solve, of several at once if they run
+	// at once, and may not keep it waiting; nil for none.
 	Observe func(event *client.SolveStatus)
 	// Log takes a line when something takes a while; nil for none.
 	Log func(format string, args ...any)
@@ -215,10 +211,10 @@ type solveFunc func(ctx context.Context, c *client.Client, events chan *client.S
 func (e *Engine) watched(ctx context.Context, title string, solve solveFunc) error {
 	for {
 		conn := e.connection()
-		failure, tail, err := e.watch(ctx, title, func(events chan *client.SolveStatus) error { return solve(ctx, conn.client, events) })
+		failure, tail := e.watch(func(events chan *client.SolveStatus) error { return solve(ctx, conn.client, events) })
 		switch {
 		case failure == nil:
-			return err
+			return nil
 		case ctx.Err() != nil:
 			return fault.New(fault.Interrupted, "run the same command again: it goes on where it stopped", "%s: %w", title, context.Cause(ctx))
 		case conn.joined && grpcerrors.Code(failure) == codes.Unavailable:
@@ -256,39 +252,19 @@ func full(err error) bool {
 		strings.Contains(strings.ToLower(err.Error()), syscall.ENOSPC.Error())
 }
 
-// watch runs a solve once, shows its events and keeps the output of steps. The
-// last error is that of showing.
-func (e *Engine) watch(ctx context.Context, title string, solve func(chan *client.SolveStatus) error) (failure error, _ *tail, _ error) {
-	events, shown := make(chan *client.SolveStatus), make(chan *client.SolveStatus)
+// watch runs a solve once, passes its events on and keeps the output of steps.
+func (e *Engine) watch(solve func(chan *client.SolveStatus) error) (failure error, _ *tail) {
+	events := make(chan *client.SolveStatus)
 	tail := newTail()
 	var group errgroup.Group
-	group.Go(func() error {
-		failure = solve(events)
-		return nil
-	})
-	group.Go(func() error {
-		defer close(shown)
-		for event := range events {
-			tail.add(event)
-			if e.options.Observe != nil {
-				e.options.Observe(event)
-			}
-			shown <- event
+	group.Go(func() error { return solve(events) })
+	for event := range events { // to the end also where ctx ends: the engine still says how steps ended
+		tail.add(event)
+		if e.options.Observe != nil {
+			e.options.Observe(event)
 		}
-		return nil
-	})
-	group.Go(func() error {
-		// The display outlives a cancelled ctx: the engine still says how steps ended.
-		err := error(nil)
-		if e.options.Progress != nil {
-			err = e.options.Progress(context.WithoutCancel(ctx), title, shown)
-		}
-		for range shown { // nothing may block the solve
-		}
-		return err
-	})
-	err := group.Wait()
-	return failure, tail, err
+	}
+	return group.Wait(), tail
 }
 
 // rootCause drops the engine's own wrapping, which repeats the whole graph.

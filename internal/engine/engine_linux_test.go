@@ -40,7 +40,7 @@ func hold(root string) {
 	inputs, err := bundle.Open(filepath.Join(root, "inputs"))
 	if err == nil {
 		var e *Engine
-		if e, err = Open(ctx, Options{Root: filepath.Join(root, "engine"), Inputs: inputs.Blobs, Progress: announce}); err == nil {
+		if e, err = Open(ctx, Options{Root: filepath.Join(root, "engine"), Inputs: inputs.Blobs, Observe: announce}); err == nil {
 			state := guestStep(os.Getenv("NODESMITH_TEST_GUEST"), inputs, "sleep")
 			err = e.Solve(ctx, "hold", state)
 		}
@@ -50,13 +50,10 @@ func hold(root string) {
 }
 
 // announce writes each line of a step's output to stdout.
-func announce(_ context.Context, _ string, events chan *client.SolveStatus) error {
-	for event := range events {
-		for _, log := range event.Logs {
-			os.Stdout.Write(log.Data)
-		}
+func announce(event *client.SolveStatus) {
+	for _, log := range event.Logs {
+		os.Stdout.Write(log.Data)
 	}
-	return nil
 }
 
 // fixture is an engine with its inputs and a guest program, in a directory of
@@ -87,9 +84,9 @@ func newFixture(t *testing.T) *fixture {
 func (f *fixture) root() string { return filepath.Join(f.dir, "engine") }
 
 // open opens the engine and closes it at the test's end.
-func (f *fixture) open(t *testing.T, progress Progress) *Engine {
+func (f *fixture) open(t *testing.T, observe func(*client.SolveStatus)) *Engine {
 	t.Helper()
-	e, err := Open(t.Context(), Options{Root: f.root(), Inputs: f.inputs.Blobs, Progress: progress})
+	e, err := Open(t.Context(), Options{Root: f.root(), Inputs: f.inputs.Blobs, Observe: observe})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,17 +115,14 @@ type ran struct {
 	names map[string]bool
 }
 
-func (r *ran) watch(_ context.Context, _ string, events chan *client.SolveStatus) error {
-	for event := range events {
-		r.mu.Lock()
-		for _, v := range event.Vertexes {
-			if v.Started != nil && !v.Cached && strings.HasPrefix(v.Name, "step ") {
-				r.names[v.Name] = true
-			}
+func (r *ran) watch(event *client.SolveStatus) {
+	r.mu.Lock()
+	for _, v := range event.Vertexes {
+		if v.Started != nil && !v.Cached && strings.HasPrefix(v.Name, "step ") {
+			r.names[v.Name] = true
 		}
-		r.mu.Unlock()
 	}
-	return nil
+	r.mu.Unlock()
 }
 
 // mounts lists the mount points below dir.
@@ -207,15 +201,12 @@ func TestCancelEndsTheStepAndLeavesNothing(t *testing.T) {
 	f := newFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	started := func(_ context.Context, _ string, events chan *client.SolveStatus) error {
-		for event := range events {
-			if len(event.Logs) > 0 {
-				cancel()
-			}
+	started := func(event *client.SolveStatus) {
+		if len(event.Logs) > 0 {
+			cancel()
 		}
-		return nil
 	}
-	e, err := Open(ctx, Options{Root: f.root(), Inputs: f.inputs.Blobs, Progress: started})
+	e, err := Open(ctx, Options{Root: f.root(), Inputs: f.inputs.Blobs, Observe: started})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,16 +251,13 @@ func TestAJoinedEngineGoesOnWhenTheFirstOneIsInterrupted(t *testing.T) {
 	}
 	var once sync.Once
 	closed := make(chan error, 1)
-	second := f.open(t, func(_ context.Context, _ string, events chan *client.SolveStatus) error {
-		for event := range events {
-			if len(event.Logs) > 0 { // the step runs: its engine goes away
-				once.Do(func() {
-					interrupt()
-					go func() { closed <- first.Close() }()
-				})
-			}
+	second := f.open(t, func(event *client.SolveStatus) {
+		if len(event.Logs) > 0 { // the step runs: its engine goes away
+			once.Do(func() {
+				interrupt()
+				go func() { closed <- first.Close() }()
+			})
 		}
-		return nil
 	})
 	dest := t.TempDir()
 	if err := second.Export(t.Context(), "second", f.step("slow"), dest); err != nil {

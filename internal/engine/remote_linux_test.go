@@ -85,9 +85,9 @@ func (d *daemon) stop(t *testing.T, signal syscall.Signal) {
 }
 
 // remote opens the daemon with the fixture's inputs.
-func (f *fixture) remote(t *testing.T, r Remote, progress Progress) (*Engine, error) {
+func (f *fixture) remote(t *testing.T, r Remote, observe func(*client.SolveStatus)) (*Engine, error) {
 	t.Helper()
-	e, err := Open(t.Context(), Options{Remote: r, Inputs: f.inputs.Blobs, Progress: progress})
+	e, err := Open(t.Context(), Options{Remote: r, Inputs: f.inputs.Blobs, Observe: observe})
 	if err == nil {
 		t.Cleanup(func() { _ = e.Close() })
 	}
@@ -299,15 +299,12 @@ func TestABuildGoesOnAfterItsDaemonWasKilled(t *testing.T) {
 	var once sync.Once
 	killed := make(chan struct{})
 	r := &ran{names: map[string]bool{}}
-	e, err := f.remote(t, Remote{Address: "unix://" + d.socket}, func(_ context.Context, _ string, events chan *client.SolveStatus) error {
-		for event := range events {
-			if len(event.Logs) > 0 { // the second step runs
-				once.Do(func() {
-					go func() { defer close(killed); d.stop(t, syscall.SIGKILL) }()
-				})
-			}
+	e, err := f.remote(t, Remote{Address: "unix://" + d.socket}, func(event *client.SolveStatus) {
+		if len(event.Logs) > 0 { // the second step runs
+			once.Do(func() {
+				go func() { defer close(killed); d.stop(t, syscall.SIGKILL) }()
+			})
 		}
-		return nil
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -121,7 +121,7 @@ func (b build) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	e, err := engine.Open(ctx, engine.Options{Root: filepath.Join(b.Cache, "engine"), Inputs: inputs.Blobs, Progress: lines})
+	e, err := engine.Open(ctx, engine.Options{Root: filepath.Join(b.Cache, "engine"), Inputs: inputs.Blobs, Observe: lines})
 	if err != nil {
 		return err
 	}
@@ -175,23 +175,20 @@ func (b build) convert(ctx context.Context, raw string) (err error) {
 func (b build) output(format string) string { return filepath.Join(b.Out, "tiny."+format) }
 
 // lines writes what the engine does to stdout.
-func lines(_ context.Context, _ string, events chan *client.SolveStatus) error {
-	for event := range events {
-		for _, v := range event.Vertexes {
-			switch {
-			case v.Completed != nil && v.Cached:
-				fmt.Printf("CACHED %s\n", v.Name)
-			case v.Completed != nil:
-				fmt.Printf("DONE %s\n", v.Name)
-			case v.Started != nil:
-				fmt.Printf("START %s\n", v.Name)
-			}
-		}
-		for _, log := range event.Logs {
-			_, _ = os.Stdout.Write(log.Data)
+func lines(event *client.SolveStatus) {
+	for _, v := range event.Vertexes {
+		switch {
+		case v.Completed != nil && v.Cached:
+			fmt.Printf("CACHED %s\n", v.Name)
+		case v.Completed != nil:
+			fmt.Printf("DONE %s\n", v.Name)
+		case v.Started != nil:
+			fmt.Printf("START %s\n", v.Name)
 		}
 	}
-	return nil
+	for _, log := range event.Logs {
+		_, _ = os.Stdout.Write(log.Data)
+	}
 }
 
 // newBuild returns a build of the archive on an empty cache, from a mirror.
