@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 
 	imagereference "github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"nodesmith.dev/nodesmith/internal/lazyregexp"
 )
 
 // ContainerImage is a container image that the node has from the start, beside
@@ -35,7 +36,7 @@ var (
 		nil, 0,
 	}
 	imageDigestSyntax = syntax{
-		"a digest", "sha256: and 64 hexadecimal digits", regexp.MustCompile(`^sha256:[0-9a-f]{64}$`), 0,
+		"a digest", "sha256: and 64 hexadecimal digits", lazyregexp.New(`^sha256:[0-9a-f]{64}$`), 0,
 	}
 )
 

@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"nodesmith.dev/nodesmith/internal/lazyregexp"
 )
 
 // decoder fills an object from a YAML tree. Unlike yaml.Node.Decode it never
@@ -99,7 +100,7 @@ func (d *decoder) text(path string, n *yaml.Node, v reflect.Value, acceptInt boo
 
 // plainInt matches the numbers that every YAML reader and writer leaves as they
 // are: 12, not 012 (octal for some), 1_2 or 0xc.
-var plainInt = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
+var plainInt = lazyregexp.New(`^(0|-?[1-9][0-9]*)$`)
 
 // isText says whether a node may be taken as a string by its characters.
 // A number of a file is none, since 12.10 and 12.1 are the same number and 0644

@@ -2,8 +2,9 @@ package v1alpha1
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"nodesmith.dev/nodesmith/internal/lazyregexp"
 )
 
 // forms are the forms of strings that Validate checks, by path.
@@ -110,7 +111,7 @@ var exactlyOne = map[string][]string{
 func sizeForm(least Size) syntax {
 	return syntax{
 		"a size", "a whole number of MiB from " + least.String() + " to " + maxDiskSize.String() + ", such as 8Gi, 10240Mi or 20G; or " + contentText,
-		regexp.MustCompile(`^(` + contentText + `|` + strings.Trim(sizeSyntax.String(), "^$") + `)$`), 0,
+		lazyregexp.New(`^(` + contentText + `|` + strings.Trim(sizeSyntax.String(), "^$") + `)$`), 0,
 	}
 }
 

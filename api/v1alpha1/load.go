@@ -7,12 +7,13 @@ import (
 	"io"
 	"io/fs"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"nodesmith.dev/nodesmith/internal/lazyregexp"
 )
 
 // Document is a file as it was written: its YAML tree with the --set flags
@@ -183,12 +184,12 @@ func parse(data []byte, kind string) (*yaml.Node, *FieldError) {
 }
 
 // yamlLine matches the place in the parser's messages, which have it as text.
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+var yamlLine = lazyregexp.New(`^yaml: (?:line (\d+): )?`)
 
 // parserMessage matches the messages of the YAML library's grammar, as against
 // its scanner's: it counts the lines of the former from 0 (parser.fail in its
 // decode.go, v3.0.5).
-var parserMessage = regexp.MustCompile(`did not find expected (<|node content|key|'-' indicator|',' or)|found (duplicate %YAML|incompatible YAML|undefined tag|duplicate %TAG)`)
+var parserMessage = lazyregexp.New(`did not find expected (<|node content|key|'-' indicator|',' or)|found (duplicate %YAML|incompatible YAML|undefined tag|duplicate %TAG)`)
 
 // syntaxError turns an error of the YAML parser into one with a line.
 func syntaxError(err error) *FieldError {

@@ -3,12 +3,13 @@ package v1alpha1
 import (
 	"fmt"
 	"reflect"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"nodesmith.dev/nodesmith/internal/lazyregexp"
 )
 
 // override applies PATH=VALUE to the tree. The path is followed in the Go types
@@ -68,7 +69,7 @@ type step struct {
 	path    string // up to here
 }
 
-var stepSyntax = regexp.MustCompile(`^(?:\.?([A-Za-z0-9_-]+)|\[([^\[\]]+)\])`)
+var stepSyntax = lazyregexp.New(`^(?:\.?([A-Za-z0-9_-]+)|\[([^\[\]]+)\])`)
 
 // splitPath cuts spec.files[0].path into its steps.
 func splitPath(path string) ([]step, *FieldError) {

@@ -2,7 +2,8 @@ package v1alpha1
 
 import (
 	"errors"
-	"regexp"
+
+	"nodesmith.dev/nodesmith/internal/lazyregexp"
 )
 
 // AWSTarget is one AWS account, and what is made in it. Credentials are those
@@ -80,24 +81,24 @@ var (
 	// The name that is left for what follows it is 128 less 24.
 	amiNameSyntax = syntax{
 		"the beginning of an AMI's name", "3 to 104 letters, digits, spaces and ( ) [ ] . / - ' @ _",
-		regexp.MustCompile(`^[A-Za-z0-9()\[\] ./\-'@_]{3,}$`), 104,
+		lazyregexp.New(`^[A-Za-z0-9()\[\] ./\-'@_]{3,}$`), 104,
 	}
 	parameterSyntax = syntax{
 		"the name of a parameter", "letters, digits and . - _ /, with a slash first if there is one",
-		regexp.MustCompile(`^(/[A-Za-z0-9_.-]+)+$|^[A-Za-z0-9_.-]+$`), 1011,
+		lazyregexp.New(`^(/[A-Za-z0-9_.-]+)+$|^[A-Za-z0-9_.-]+$`), 1011,
 	}
 	amiNameForm   = syntax{amiNameSyntax.what, "a template such as " + defaultAMIName + " that becomes " + amiNameSyntax.allowed, nil, 0}
 	parameterForm = syntax{parameterSyntax.what, "a template that becomes " + parameterSyntax.allowed, nil, 0}
 
-	profileSyntax    = syntax{"a profile", "a profile's name", regexp.MustCompile(`^[^` + control + `\]]+$`), 255}
-	bucketSyntax     = syntax{"a bucket", "3 to 63 small letters, digits, dots and hyphens", regexp.MustCompile(`^[a-z0-9][a-z0-9.-]+[a-z0-9]$`), 63}
-	roleSyntax       = syntax{"a role", "the name of a role", regexp.MustCompile(`^[A-Za-z0-9+=,.@_-]+$`), 64}
-	accountSyntax    = syntax{"an account", "12 digits", regexp.MustCompile(`^[0-9]{12}$`), 12}
-	kmsKeySyntax     = syntax{"a key", "the ARN of a key", regexp.MustCompile(`^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[A-Za-z0-9/_-]+$`), 2048}
-	organization     = syntax{"an organization", "the ARN of an organization", regexp.MustCompile(`^arn:[a-z-]+:organizations::[0-9]{12}:organization/o-[a-z0-9]+$`), 255}
-	organizationUnit = syntax{"an organizational unit", "the ARN of an organizational unit", regexp.MustCompile(`^arn:[a-z-]+:organizations::[0-9]{12}:ou/o-[a-z0-9]+/ou-[a-z0-9-]+$`), 255}
-	awsTagKeySyntax  = syntax{"a tag's key", "up to 128 characters; not aws: or nodesmith first", regexp.MustCompile(`^[^` + control + `]+$`), 128}
-	awsTagSyntax     = syntax{"a tag's value", "up to 256 characters", regexp.MustCompile(`^[^` + control + `]+$`), 256}
+	profileSyntax    = syntax{"a profile", "a profile's name", lazyregexp.New(`^[^` + control + `\]]+$`), 255}
+	bucketSyntax     = syntax{"a bucket", "3 to 63 small letters, digits, dots and hyphens", lazyregexp.New(`^[a-z0-9][a-z0-9.-]+[a-z0-9]$`), 63}
+	roleSyntax       = syntax{"a role", "the name of a role", lazyregexp.New(`^[A-Za-z0-9+=,.@_-]+$`), 64}
+	accountSyntax    = syntax{"an account", "12 digits", lazyregexp.New(`^[0-9]{12}$`), 12}
+	kmsKeySyntax     = syntax{"a key", "the ARN of a key", lazyregexp.New(`^arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[A-Za-z0-9/_-]+$`), 2048}
+	organization     = syntax{"an organization", "the ARN of an organization", lazyregexp.New(`^arn:[a-z-]+:organizations::[0-9]{12}:organization/o-[a-z0-9]+$`), 255}
+	organizationUnit = syntax{"an organizational unit", "the ARN of an organizational unit", lazyregexp.New(`^arn:[a-z-]+:organizations::[0-9]{12}:ou/o-[a-z0-9]+/ou-[a-z0-9-]+$`), 255}
+	awsTagKeySyntax  = syntax{"a tag's key", "up to 128 characters; not aws: or nodesmith first", lazyregexp.New(`^[^` + control + `]+$`), 128}
+	awsTagSyntax     = syntax{"a tag's value", "up to 256 characters", lazyregexp.New(`^[^` + control + `]+$`), 256}
 )
 
 // Bounds of counts.

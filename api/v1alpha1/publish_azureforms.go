@@ -1,8 +1,6 @@
 package v1alpha1
 
-import (
-	"regexp"
-)
+import "nodesmith.dev/nodesmith/internal/lazyregexp"
 
 const (
 	maxAzureParallel Count = 32 // of 4 MiB: half of what a publish may hold
@@ -24,47 +22,47 @@ var (
 var (
 	azureIDSyntax = syntax{
 		"an ID of Azure", "32 hexadecimal digits, such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8",
-		regexp.MustCompile(`^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$`), 36,
+		lazyregexp.New(`^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$`), 36,
 	}
 	azureResourceGroupSyntax = syntax{
 		"the name of a resource group", "at most 90 letters, digits and _-.(), no . at the end",
-		regexp.MustCompile(`^[\p{L}\p{N}_.()-]*[\p{L}\p{N}_()-]$`), 90,
+		lazyregexp.New(`^[\p{L}\p{N}_.()-]*[\p{L}\p{N}_()-]$`), 90,
 	}
 	azureStorageAccountSyntax = syntax{
 		"the name of a storage account", "3 to 24 lower-case letters and digits",
-		regexp.MustCompile(`^[a-z0-9]{3,24}$`), 24,
+		lazyregexp.New(`^[a-z0-9]{3,24}$`), 24,
 	}
 	azureContainerSyntax = syntax{
 		"the name of a container", "3 to 63 lower-case letters, digits and single -, such as images",
-		regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`), 63,
+		lazyregexp.New(`^[a-z0-9](-?[a-z0-9]){2,62}$`), 63,
 	}
 	azureGallerySyntax = syntax{
 		"the name of a gallery", "at most 80 letters, digits, _ and ., a letter or digit first and last",
-		regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.]*[A-Za-z0-9])?$`), 80,
+		lazyregexp.New(`^[A-Za-z0-9]([A-Za-z0-9_.]*[A-Za-z0-9])?$`), 80,
 	}
 	azureDefinitionSyntax = syntax{
 		"the name of an image", "at most 80 letters, digits and ._-, a letter or digit first and last",
-		regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`), 80,
+		lazyregexp.New(`^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`), 80,
 	}
 	azureIdentifierSyntax = syntax{
 		"a part of an image's identifier", "at most 64 letters, digits and ._-, no . at the end",
-		regexp.MustCompile(`^[A-Za-z0-9._-]*[A-Za-z0-9_-]$`), 64,
+		lazyregexp.New(`^[A-Za-z0-9._-]*[A-Za-z0-9_-]$`), 64,
 	}
 	azureVersionSyntax = syntax{
 		"the name of a version", "three numbers up to 2147483647, such as 1.34.2000001",
-		regexp.MustCompile(`^(0|[1-9][0-9]{0,9})(\.(0|[1-9][0-9]{0,9})){2}$`), 32,
+		lazyregexp.New(`^(0|[1-9][0-9]{0,9})(\.(0|[1-9][0-9]{0,9})){2}$`), 32,
 	}
 	dateSyntax = syntax{
 		"a day", "year, month and day, such as 2027-06-30",
-		regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`), 10,
+		lazyregexp.New(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`), 10,
 	}
 	azurePrefixSyntax = syntax{
 		"the begin of a public name", "5 to 16 letters and digits",
-		regexp.MustCompile(`^[A-Za-z0-9]{5,16}$`), 16,
+		lazyregexp.New(`^[A-Za-z0-9]{5,16}$`), 16,
 	}
 	webAddressSyntax = syntax{
 		"an address", "one that begins with https:// or http://",
-		regexp.MustCompile(`^https?://[^\s` + control + `]+$`), 2048,
+		lazyregexp.New(`^https?://[^\s` + control + `]+$`), 2048,
 	}
 )
 

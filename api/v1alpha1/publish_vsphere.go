@@ -4,10 +4,10 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
-	"regexp"
 	"slices"
 
 	"nodesmith.dev/nodesmith/internal/certificate"
+	"nodesmith.dev/nodesmith/internal/lazyregexp"
 )
 
 // VSphereTarget is one vCenter, and where in it the template goes. Users and
@@ -104,20 +104,20 @@ var (
 	// What Go's net/url takes between https:// and /sdk.
 	serverAddressSyntax = syntax{
 		"the address of a server", "HOST or HOST:PORT, such as vcenter.example.com",
-		regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`), 255,
+		lazyregexp.New(`^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`), 255,
 	}
 	thumbprintSyntax = syntax{
 		"a thumbprint", "20 or 32 bytes in capital hexadecimal digits with colons between them, as govc about.cert -thumbprint prints it",
-		regexp.MustCompile(`^([0-9A-F]{2}:){19}(([0-9A-F]{2}:){12})?[0-9A-F]{2}$`), 0,
+		lazyregexp.New(`^([0-9A-F]{2}:){19}(([0-9A-F]{2}:){12})?[0-9A-F]{2}$`), 0,
 	}
 	// Objects of the inventory have up to 80 characters a level.
 	inventorySyntax = syntax{
 		"a place in the inventory", "a name, or a path such as /DC0/vm/templates",
-		regexp.MustCompile(`^[^` + control + `]+$`), 1024,
+		lazyregexp.New(`^[^` + control + `]+$`), 1024,
 	}
 	attributeSyntax = syntax{
 		"the name of a custom attribute", "a line of at most 80 bytes that does not begin with nodesmith",
-		regexp.MustCompile(`^[^` + control + `]+$`), 80,
+		lazyregexp.New(`^[^` + control + `]+$`), 80,
 	}
 	tagSyntax = syntax{"a tag", "a line of at most 80 bytes", attributeSyntax.pattern, 80}
 	// Linked to the check of vsphere.name, that of the OVA.
@@ -125,8 +125,8 @@ var (
 		machineNameSyntax.what, "a template such as " + defaultTemplateName + " that becomes " + machineNameSyntax.allowed, nil, 0,
 	}
 
-	awsRegionSyntax     = syntax{"an AWS region", "a region's name, such as eu-central-1", regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`), 32}
-	azureLocationSyntax = syntax{"an Azure location", "a location's name, such as westeurope", regexp.MustCompile(`^[a-z][a-z0-9]+$`), 64}
+	awsRegionSyntax     = syntax{"an AWS region", "a region's name, such as eu-central-1", lazyregexp.New(`^[a-z]{2,}(-[a-z]+)+-[0-9]+$`), 32}
+	azureLocationSyntax = syntax{"an Azure location", "a location's name, such as westeurope", lazyregexp.New(`^[a-z][a-z0-9]+$`), 64}
 )
 
 // vsphereTargetRules are the rules of single fields below a VSphereTarget.

@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/lazyregexp"
 )
 
 // Field documents a field of a kind of file and those below it.
@@ -136,7 +137,7 @@ func (k Known) syntax() syntax {
 	}
 	return syntax{
 		"a version", "a version of " + strings.Join(k.Kubernetes, ", ") + " in full, such as v1.34.0",
-		regexp.MustCompile(`^(` + strings.Join(minors, "|") + `)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`), 0,
+		lazyregexp.New(`^(` + strings.Join(minors, "|") + `)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`), 0,
 	}
 }
 
@@ -308,7 +309,7 @@ func withoutComments(n *yaml.Node) *yaml.Node {
 }
 
 // index is what a path has behind the name of a list or of a map.
-var index = regexp.MustCompile(`\[[^\]]*\]`)
+var index = lazyregexp.New(`\[[^\]]*\]`)
 
 // Find returns the field at a path: spec.files[].mode, spec.files.mode and
 // spec.files[0].mode are the same, "" is f itself. A path that leads to no field

@@ -3,8 +3,9 @@ package v1alpha1
 import (
 	"errors"
 	"math/big"
-	"regexp"
 	"strconv"
+
+	"nodesmith.dev/nodesmith/internal/lazyregexp"
 )
 
 // Size is a number of bytes. Its text form is a Kubernetes quantity: digits,
@@ -25,7 +26,7 @@ var sizeUnits = []struct {
 }
 
 // sizeSyntax has bounded parts, so that no input makes the arithmetic slow.
-var sizeSyntax = regexp.MustCompile(`^([0-9]{1,20}(?:\.[0-9]{1,20})?)([KMGT]i|[kMGT]?)$`)
+var sizeSyntax = lazyregexp.New(`^([0-9]{1,20}(?:\.[0-9]{1,20})?)([KMGT]i|[kMGT]?)$`)
 
 // String returns the size in the largest unit of 1024 that holds it exactly.
 func (s Size) String() string {

@@ -6,13 +6,14 @@ import (
 	"io"
 	"io/fs"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"text/template"
 	grammar "text/template/parse"
 	"unicode/utf8"
+
+	"nodesmith.dev/nodesmith/internal/lazyregexp"
 )
 
 // Values are what templates of files name, {{.Image}}. The comment of
@@ -211,7 +212,7 @@ func children(node grammar.Node) []grammar.Node {
 
 // templateMessage matches the messages of package text/template: a name, a
 // line, perhaps a column, and for those of rendering what was rendered.
-var templateMessage = regexp.MustCompile(`^(?:template: )?text:(\d+):(?:\d+:)?(?: executing "text" at)? ?(.*)$`)
+var templateMessage = lazyregexp.New(`^(?:template: )?text:(\d+):(?:\d+:)?(?: executing "text" at)? ?(.*)$`)
 
 // templateError turns an error of package text/template into one with a line.
 func templateError(err error) *FieldError {

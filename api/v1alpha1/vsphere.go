@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"nodesmith.dev/nodesmith/internal/lazyregexp"
 )
 
 // VSphere is the virtual machine that the OVA describes, which vSphere makes
@@ -89,26 +90,26 @@ const maxMachineName = 80
 var (
 	machineNameSyntax = syntax{
 		"the name of a virtual machine", "at most 80 letters, digits and ._+-, a letter or digit first",
-		regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]*$`), maxMachineName,
+		lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._+-]*$`), maxMachineName,
 	}
 	// The values of vim.vm.GuestOsDescriptor.GuestOsIdentifier.
 	guestOSSyntax = syntax{
 		"VMware's name of a guest", "an identifier of vSphere's API, such as debian11_64Guest or otherLinux64Guest",
-		regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*Guest(64)?$`), 64,
+		lazyregexp.New(`^[A-Za-z][A-Za-z0-9_]*Guest(64)?$`), 64,
 	}
 	lineSyntax = syntax{
 		"a line of text", "one line of at most 255 bytes",
-		regexp.MustCompile(`^[^` + control + `]+$`), 255,
+		lazyregexp.New(`^[^` + control + `]+$`), 255,
 	}
 	// What XML 1.0 (production 2) can hold.
 	documentSyntax = syntax{
 		"text", "UTF-8 text without control characters but tabs and line ends",
-		regexp.MustCompile(`^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}\x{fffe}\x{ffff}]*$`), 0,
+		lazyregexp.New(`^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}\x{fffe}\x{ffff}]*$`), 0,
 	}
 	// OVF keys have no periods and colons (DSP0243, ProductSection).
 	propertyKeySyntax = syntax{
 		"the key of an OVF property", "letters, digits and _, a letter first, such as VERSION",
-		regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`), 255,
+		lazyregexp.New(`^[A-Za-z][A-Za-z0-9_]*$`), 255,
 	}
 	propertyValueSyntax = syntax{"the value of an OVF property", lineSyntax.allowed, lineSyntax.pattern, lineSyntax.maxLength}
 )
@@ -224,7 +225,7 @@ func (c *checker) count(at string, n, least, most Count) {
 type Count int
 
 // countSyntax are numbers that no computer misreads.
-var countSyntax = regexp.MustCompile(`^[1-9][0-9]{0,8}$`)
+var countSyntax = lazyregexp.New(`^[1-9][0-9]{0,8}$`)
 
 // String returns the number's digits.
 func (n Count) String() string { return strconv.Itoa(int(n)) }
