@@ -23,6 +23,14 @@ test-deps: ## deps, and what the tests need besides
 build: ## compile bin/nodesmith
 	@scripts/build.sh
 
+.PHONY: install
+install: build ## install bin/nodesmith, manual pages and completions below PREFIX (/usr/local)
+	@scripts/install.sh
+
+.PHONY: clients
+clients: ## compile nodesmith for macOS, Windows and arm64, as a client of other engines
+	@scripts/clients.sh
+
 .PHONY: image
 image: deps build ## build examples/debian-12.yaml, boot it and check it
 	@echo "Building $(SPEC): about 10 minutes on 2 cores the first time (most of it compiles Kubernetes), seconds after that."

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -20,9 +19,6 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/rootless"
 )
-
-// version is set by scripts/build.sh.
-var version = ""
 
 // streams are where a command writes.
 type streams struct{ out, err io.Writer }
@@ -69,7 +65,6 @@ func run(ctx context.Context, args []string, s streams) error {
 		Long: `nodesmith turns one declarative file into a bootable Kubernetes node image:
 an operating system, one Kubernetes version and your own customizations.`,
 		SilenceErrors: true, SilenceUsage: true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetArgs(args)
 	root.SetOut(s.out)
@@ -79,7 +74,8 @@ an operating system, one Kubernetes version and your own customizations.`,
 	})
 	root.AddCommand(buildCommand(s), lockCommand(s), validateCommand(s), schemaCommand(s), explainCommand(s),
 		verifyCommand(s), publishCommand(s), contractCommand(s), diffCommand(s), convertCommand(s), inspectCommand(s),
-		imagesCommand(s), exportCommand(s), pushCommand(s), pullCommand(s), tagCommand(s), removeCommand(s), pruneCommand(s), versionCommand(s), errorsCommand(s))
+		imagesCommand(s), exportCommand(s), pushCommand(s), pullCommand(s), tagCommand(s), removeCommand(s), pruneCommand(s), configCommand(s),
+		versionCommand(s), errorsCommand(s), manCommand(s))
 	err := root.ExecuteContext(ctx)
 	if err != nil && strings.HasPrefix(err.Error(), "unknown command") {
 		return fault.New(fault.Usage, "nodesmith --help lists the commands", "%w", err)
@@ -101,27 +97,6 @@ func noArguments(c *cobra.Command, args []string) error {
 		return fault.New(fault.Usage, fmt.Sprintf("%s --help shows how it is called", c.CommandPath()), "unexpected argument %q", args[0])
 	}
 	return nil
-}
-
-func versionCommand(s streams) *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print nodesmith's version", Args: noArguments,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(s.out, "nodesmith", programVersion())
-			return err
-		},
-	}
-}
-
-// programVersion is the version that the build stamped, else the module's.
-func programVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return "unknown"
 }
 
 // closing joins the error of closing something to that of what was done with it.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package deb
 
 import (
@@ -13,10 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DirectoryTimes collects what time each directory of a tree gets, while
-// packages are unpacked into it side by side: the newest that a package names
-// for it, whatever the order in which they come. A directory that is reached
-// through a link is the same directory.
+// DirectoryTimes collects what time each directory of a tree gets, while packages are unpacked into it side by side: the
+// newest that one names for it, whatever their order. A directory that is reached through a link is the same directory.
 type DirectoryTimes struct {
 	mu    sync.Mutex
 	times map[fileID]directoryTime
@@ -40,7 +40,7 @@ func (d *DirectoryTimes) add(root *os.Root, name string, named time.Time) error 
 	if !ok {
 		return fmt.Errorf("%s: the system does not say which file it is", name)
 	}
-	id := fileID{stat.Dev, stat.Ino}
+	id := fileID{uint64(stat.Dev), stat.Ino}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.times == nil {
@@ -81,7 +81,7 @@ func (d *DirectoryTimes) Set(root *os.Root, other time.Time) error {
 		}
 		when := other
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			if named, known := d.times[fileID{stat.Dev, stat.Ino}]; known {
+			if named, known := d.times[fileID{uint64(stat.Dev), stat.Ino}]; known {
 				when = named.time
 			}
 		}

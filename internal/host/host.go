@@ -227,13 +227,18 @@ var networkVariables = []string{
 	"SSL_CERT_FILE", "SSL_CERT_DIR", "NETRC", "GOAUTH",
 }
 
+// FilePath is where the configuration file lies, if there is one.
+func FilePath() (string, error) {
+	dir, err := os.UserConfigDir()
+	return filepath.Join(dir, "nodesmith", "config.yaml"), err
+}
+
 func readFile() (file, error) {
 	configured := file{Cache: DefaultBounds}
-	dir, err := os.UserConfigDir()
+	path, err := FilePath()
 	if err != nil {
 		return configured, nil //nolint:nilerr // no home: no configuration
 	}
-	path := filepath.Join(dir, "nodesmith", "config.yaml")
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return configured, nil

@@ -1,10 +1,10 @@
+//go:build linux
+
 // Package hostdir lists a directory of the host as the entries of a file system.
 //
-// What comes in is a directory that nobody changes meanwhile; what goes out are
-// ext4.Entry: types, modes, owners, modification times, extended attributes,
-// device numbers, links and, to be opened when it is read, content. Nothing else
-// of the host's file system is taken: neither other times, nor link counts, nor
-// what a file or a directory takes where it lies, nor the order of names.
+// What comes in is a directory that nobody changes meanwhile; what goes out are ext4.Entry: types, modes, owners,
+// modification times, extended attributes, device numbers, links and, to be opened when it is read, content. Nothing else
+// of the host's file system is taken: no other times, no link counts, nothing of how things lie there or of their order.
 package hostdir
 
 import (
