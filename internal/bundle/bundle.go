@@ -45,6 +45,9 @@ const StoreID = "nodesmith-inputs"
 // Prefix begins the name of every step that reads a bundle.
 const Prefix = "input: "
 
+// host begins the references of bundles; nobody is asked for it.
+const host = "nodesmith.local"
+
 // format changes when the same files would make another layer.
 const format = "nodesmith bundle 1"
 
@@ -132,20 +135,29 @@ func (s *Store) Content(ctx context.Context, name string, files ...File) (llb.St
 			return llb.State{}, fmt.Errorf("input %q: %s: %w", name, f.Name, err)
 		}
 	}
-	return s.Lazy(ctx, name, hex.EncodeToString(hash.Sum(nil)), func() ([]File, error) { return files, nil })
+	return s.Lazy(ctx, name, Source{Key: hex.EncodeToString(hash.Sum(nil)), Files: func() ([]File, error) { return files, nil }})
 }
 
-// Lazy returns the bundle of the files that list returns. The key must decide
-// their names, modes and content: list is called only for a key that the store
-// has not seen, so that what an engine has built already is not even fetched.
-// The name is what progress shows.
-func (s *Store) Lazy(ctx context.Context, name, key string, list func() ([]File, error)) (llb.State, error) {
-	record := filepath.Join(s.index, digest.FromString(format+"\n"+key).Encoded())
+// Source is where the files of a bundle come from.
+type Source struct {
+	// Key decides their names, modes and content.
+	Key string
+	// Files fetches what of them this machine lacks.
+	Files func() ([]File, error)
+	// Missing lists what Files would fetch; nil for nothing.
+	Missing func(context.Context) ([]Download, error)
+}
+
+// Lazy returns the bundle of a source's files, which are fetched only for a key
+// that the store has not seen: what an engine has built already is not even
+// downloaded. The name is what progress shows.
+func (s *Store) Lazy(ctx context.Context, name string, source Source) (llb.State, error) {
+	record := s.record(source.Key)
 	manifest, size, err := s.recorded(ctx, record)
 	if err == nil {
 		lru.Touch(record)
 	} else {
-		files, err := list()
+		files, err := source.Files()
 		if err != nil {
 			return llb.State{}, err
 		}
@@ -156,11 +168,25 @@ func (s *Store) Lazy(ctx context.Context, name, key string, list func() ([]File,
 			return llb.State{}, fmt.Errorf("input %q: %w", name, err)
 		}
 	}
+	return s.use(name, manifest, size), nil
+}
+
+// record is the file that says which manifest a key has.
+func (s *Store) record(key string) string {
+	return filepath.Join(s.index, digest.FromString(format+"\n"+key).Encoded())
+}
+
+// use returns the bundle with that manifest.
+func (s *Store) use(name string, manifest digest.Digest, size int64) llb.State {
 	s.mu.Lock()
 	s.used[name] = size
 	s.mu.Unlock()
-	return llb.OCILayout("nodesmith.local/input@"+manifest.String(), llb.OCIStore("", StoreID),
-		llb.WithCustomName(Prefix+name)), nil
+	return state("input", name, manifest)
+}
+
+// state is the input of a graph that holds a bundle.
+func state(repository, name string, manifest digest.Digest) llb.State {
+	return llb.OCILayout(host+"/"+repository+"@"+manifest.String(), llb.OCIStore("", StoreID), llb.WithCustomName(Prefix+name))
 }
 
 // recorded returns the manifest of a known key and its layer's size, if all of

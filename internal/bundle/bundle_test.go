@@ -184,7 +184,7 @@ func TestLazyListsAKeyOnce(t *testing.T) {
 		return []File{{Name: "a", Mode: 0o644, Data: []byte("alpha")}}, nil
 	}
 	lazy := func(s *Store, key string) digest.Digest {
-		state, err := s.Lazy(t.Context(), "test", key, list)
+		state, err := s.Lazy(t.Context(), "test", Source{Key: key, Files: list})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -281,7 +281,7 @@ func TestAFailureLeavesNothing(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			store, dir := open(t)
-			if _, err := store.Lazy(test.ctx, "test", "key", test.list); err == nil || test.want != nil && !errors.Is(err, test.want) {
+			if _, err := store.Lazy(test.ctx, "test", Source{Key: "key", Files: test.list}); err == nil || test.want != nil && !errors.Is(err, test.want) {
 				t.Errorf("error %v, want %v", err, test.want)
 			}
 			if n := blobs(t, store); n > 0 {

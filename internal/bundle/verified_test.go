@@ -21,7 +21,7 @@ func TestADamagedBlobIsRemovedAndWrittenAnew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Lazy(t.Context(), "a", "key", list); err != nil {
+		if _, err := s.Lazy(t.Context(), "a", Source{Key: "key", Files: list}); err != nil {
 			t.Fatal(err)
 		}
 		return s

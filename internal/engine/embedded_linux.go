@@ -262,10 +262,11 @@ func newController(ctx context.Context, options Options, sessions *session.Manag
 	}
 	entries := int64(historyEntries)
 	registries := resolver.NewRegistryConfig(nil)
+	results := solver.NewCacheManager(ctx, "local", cache, worker.NewCacheResultStorage(workers))
 	return control.NewController(control.Opt{
 		SessionManager:   sessions,
 		WorkerController: workers,
-		Frontends:        map[string]frontend.Frontend{},
+		Frontends:        map[string]frontend.Frontend{planFrontend: &planner{results, workers}},
 		ResolveCacheExporterFuncs: map[string]remotecache.ResolveCacheExporterFunc{
 			"local":    localcache.ResolveCacheExporterFunc(sessions),
 			"registry": registrycache.ResolveCacheExporterFunc(sessions, registries),
@@ -274,7 +275,7 @@ func newController(ctx context.Context, options Options, sessions *session.Manag
 			"local":    localcache.ResolveCacheImporterFunc(sessions),
 			"registry": registrycache.ResolveCacheImporterFunc(sessions, w.ContentStore(), registries),
 		},
-		CacheManager:   solver.NewCacheManager(ctx, "local", cache, worker.NewCacheResultStorage(workers)),
+		CacheManager:   results,
 		MeterProvider:  noop.NewMeterProvider(),
 		HistoryDB:      history,
 		CacheStore:     cache,

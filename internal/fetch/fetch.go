@@ -103,6 +103,9 @@ func (c *Cache) Fetch(ctx context.Context, file File) (string, error) {
 	return path, err
 }
 
+// Holds reports whether Fetch would find the file in the cache, and whole.
+func (c *Cache) Holds(file File) bool { return holds(c.Path(file.SHA256), file) }
+
 // holds reports whether the file at path is the one that is named. It is read
 // whole: a disk or a copy of the cache may have changed it since it was fetched,
 // and what is made of it would carry the change on.

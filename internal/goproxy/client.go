@@ -126,6 +126,17 @@ func HashMod(file string) (string, error) {
 	})
 }
 
+// path is where the cache has the file that a proxy serves under that name.
+func (c *Client) path(name string) string {
+	return filepath.Join(c.ModCache(), "cache", "download", filepath.FromSlash(name))
+}
+
+// Holds says whether the cache has the file that a proxy serves under that name.
+func (c *Client) Holds(name string) bool {
+	_, err := os.Stat(c.path(name))
+	return err == nil
+}
+
 // get is what Zip and Mod have in common: ext is the file's extension on a
 // proxy, version is the second field of its go.sum line.
 func (c *Client) get(ctx context.Context, m module.Version, ext, version, want string, hash func(file string) (string, error)) (path, got string, err error) {
@@ -133,7 +144,7 @@ func (c *Client) get(ctx context.Context, m module.Version, ext, version, want s
 	if err != nil {
 		return "", "", err
 	}
-	path = filepath.Join(c.ModCache(), "cache", "download", filepath.FromSlash(name))
+	path = c.path(name)
 	if want == "" {
 		if want, err = c.lookup(ctx, m, version); err != nil {
 			return "", "", err

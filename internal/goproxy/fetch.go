@@ -111,6 +111,28 @@ func (c *Client) fetch(ctx context.Context, name string, limit int64, w sink) er
 	return errors.Join(errs...)
 }
 
+// Size asks for the size in bytes of the file that a proxy serves under that
+// name, -1 if none says.
+func (c *Client) Size(ctx context.Context, name string) int64 {
+	for _, p := range c.proxies {
+		req, err := http.NewRequestWithContext(ctx, http.MethodHead, p.url+"/"+name, nil)
+		if err != nil {
+			return -1
+		}
+		// As it is sent for a file: a transport that asks for gzip drops the length.
+		req.Header.Set("Accept-Encoding", "identity")
+		resp, err := c.http.Do(req)
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK && resp.ContentLength >= 0 {
+			return resp.ContentLength
+		}
+	}
+	return -1
+}
+
 // sink takes a download, and drops what it took when an attempt failed halfway.
 type sink interface {
 	io.Writer

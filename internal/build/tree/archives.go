@@ -39,12 +39,16 @@ func (b *Builder) archives(ctx context.Context, l *lock.Lock, local []ImageArchi
 		mounts = append(mounts, llb.AddMount(dir, content, llb.Readonly))
 	}
 	for _, image := range l.ContainerImages {
-		layout, err := b.inputs.Lazy(ctx, "container image: "+image.Name, fmt.Sprintln("container image", image.Digest), func() ([]bundle.File, error) {
-			dir, err := registry.Fetch(ctx, b.images, image, l.Architecture)
-			if err != nil {
-				return nil, err
-			}
-			return filesIn(os.DirFS(dir), ".")
+		layout, err := b.inputs.Lazy(ctx, "container image: "+image.Name, bundle.Source{
+			Key: fmt.Sprintln("container image", image.Digest),
+			Files: func() ([]bundle.File, error) {
+				dir, err := registry.Fetch(ctx, b.images, image, l.Architecture)
+				if err != nil {
+					return nil, err
+				}
+				return filesIn(os.DirFS(dir), ".")
+			},
+			Missing: func(context.Context) ([]bundle.Download, error) { return registry.Missing(b.images, image) },
 		})
 		if err != nil {
 			return nil, nil, err

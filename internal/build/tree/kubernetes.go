@@ -85,19 +85,24 @@ func (b *Builder) Kubernetes(ctx context.Context, release distro.Release, tools 
 func (b *Builder) compile(ctx context.Context, tools llb.State, l *lock.Lock) (map[string]llb.State, error) {
 	// Fetched once, and only if some component's modules are not yet an input.
 	fetch := sync.OnceValues(func() (gomodules.Sources, error) { return gomodules.Fetch(ctx, b.modules, l.Kubernetes) })
-	toolchain, err := b.toolchain(ctx, fetch, l)
+	missing := sync.OnceValues(func() ([]bundle.Download, error) { return gomodules.Missing(ctx, b.modules, l.Kubernetes) })
+	toolchain, err := b.toolchain(ctx, fetch, missing, l)
 	if err != nil {
 		return nil, err
 	}
 	compiled := map[string]llb.State{}
 	for _, component := range l.Kubernetes.Components {
 		key := fmt.Sprintln("modules of", component.Name, component.GoMod) + strings.Join(component.GoSum, "\n")
-		modules, err := b.inputs.Lazy(ctx, component.Name+" modules", key, func() ([]bundle.File, error) {
-			sources, err := fetch()
-			if err != nil {
-				return nil, err
-			}
-			return filesIn(os.DirFS(sources.Components[component.Name]), ".")
+		modules, err := b.inputs.Lazy(ctx, component.Name+" modules", bundle.Source{
+			Key: key,
+			Files: func() ([]bundle.File, error) {
+				sources, err := fetch()
+				if err != nil {
+					return nil, err
+				}
+				return filesIn(os.DirFS(sources.Components[component.Name]), ".")
+			},
+			Missing: func(context.Context) ([]bundle.Download, error) { return missing() },
 		})
 		if err != nil {
 			return nil, err
@@ -130,15 +135,19 @@ func (b *Builder) compile(ctx context.Context, tools llb.State, l *lock.Lock) (m
 // the same whenever they are.
 var buildDate = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func (b *Builder) toolchain(ctx context.Context, fetch func() (gomodules.Sources, error), l *lock.Lock) (llb.State, error) {
+func (b *Builder) toolchain(ctx context.Context, fetch func() (gomodules.Sources, error), missing func() ([]bundle.Download, error), l *lock.Lock) (llb.State, error) {
 	module := l.Kubernetes.Toolchain
 	const name = "toolchain.zip"
-	zip, err := b.inputs.Lazy(ctx, "Go toolchain", fmt.Sprintln(module.Path, module.Version, module.Sum), func() ([]bundle.File, error) {
-		sources, err := fetch()
-		if err != nil {
-			return nil, err
-		}
-		return []bundle.File{{Name: name, Mode: 0o644, Path: filepath.Join(sources.Toolchain, filepath.FromSlash(sources.ToolchainZip))}}, nil
+	zip, err := b.inputs.Lazy(ctx, "Go toolchain", bundle.Source{
+		Key: fmt.Sprintln(module.Path, module.Version, module.Sum),
+		Files: func() ([]bundle.File, error) {
+			sources, err := fetch()
+			if err != nil {
+				return nil, err
+			}
+			return []bundle.File{{Name: name, Mode: 0o644, Path: filepath.Join(sources.Toolchain, filepath.FromSlash(sources.ToolchainZip))}}, nil
+		},
+		Missing: func(context.Context) ([]bundle.Download, error) { return missing() },
 	})
 	if err != nil {
 		return llb.State{}, err

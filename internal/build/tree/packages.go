@@ -37,7 +37,7 @@ func (b *Builder) Solve(ctx context.Context, tools distro.Release, bootstrap []l
 	for _, archive := range slices.Concat(snapshot.Archives, snapshot.Further) {
 		key += fmt.Sprintln("repository", archive.URL, archive.Suite, archive.Release)
 	}
-	repository, err := b.inputs.Lazy(ctx, "package indices", key, func() ([]bundle.File, error) { return files, nil })
+	repository, err := b.inputs.Lazy(ctx, "package indices", bundle.Source{Key: key, Files: func() ([]bundle.File, error) { return files, nil }})
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +68,10 @@ func (b *Builder) Solve(ctx context.Context, tools distro.Release, bootstrap []l
 
 // packagesOf returns the bundle of a set's package files.
 func (b *Builder) packagesOf(ctx context.Context, title string, set []lock.Package) (llb.State, error) {
-	return b.inputs.Lazy(ctx, title+" packages", packages.Key(set), func() ([]bundle.File, error) {
-		return packages.Fetch(ctx, b.cache, set)
+	return b.inputs.Lazy(ctx, title+" packages", bundle.Source{
+		Key:     packages.Key(set),
+		Files:   func() ([]bundle.File, error) { return packages.Fetch(ctx, b.cache, set) },
+		Missing: func(context.Context) ([]bundle.Download, error) { return packages.Missing(b.cache, set), nil },
 	})
 }
 

@@ -8,16 +8,27 @@
 package tree
 
 import (
+	"context"
+
+	"github.com/moby/buildkit/client/llb"
+
 	"nodesmith.dev/nodesmith/internal/bundle"
 	"nodesmith.dev/nodesmith/internal/engine"
 	"nodesmith.dev/nodesmith/internal/fetch"
 	"nodesmith.dev/nodesmith/internal/source/gomodules"
 )
 
+// Inputs is where bundles come from: a bundle.Store, which fetches what they lack,
+// or a bundle.Plan, which says what that is.
+type Inputs interface {
+	Content(ctx context.Context, name string, files ...bundle.File) (llb.State, error)
+	Lazy(ctx context.Context, name string, source bundle.Source) (llb.State, error)
+}
+
 // Builder makes graph states out of locks.
 type Builder struct {
 	engine  *engine.Engine
-	inputs  *bundle.Store
+	inputs  Inputs
 	cache   *fetch.Cache
 	modules gomodules.Config
 	images  string // directory of pulled container images
@@ -26,6 +37,6 @@ type Builder struct {
 // New returns a builder that runs on an engine, with inputs from a store that
 // the engine reads, packages from a cache, Go modules as modules says, and
 // pulled container images in the directory images.
-func New(engine *engine.Engine, inputs *bundle.Store, cache *fetch.Cache, modules gomodules.Config, images string) *Builder {
+func New(engine *engine.Engine, inputs Inputs, cache *fetch.Cache, modules gomodules.Config, images string) *Builder {
 	return &Builder{engine: engine, inputs: inputs, cache: cache, modules: modules, images: images}
 }

@@ -41,19 +41,15 @@ func Fetch(ctx context.Context, cfg Config, k lock.Kubernetes) (Sources, error) 
 	if err != nil {
 		return Sources{}, err
 	}
-	toolchain := module.Version{Path: k.Toolchain.Path, Version: k.Toolchain.Version}
-	zipName, err := goproxy.Escape(toolchain, "zip")
+	zipName, err := goproxy.Escape(module.Version{Path: k.Toolchain.Path, Version: k.Toolchain.Version}, "zip")
 	if err != nil {
 		return Sources{}, err
 	}
-	bundles := []bundle{{name: "toolchain", version: toolchain.Version, sums: []string{toolchain.Path + " " + toolchain.Version + " " + k.Toolchain.Sum}}}
-	for _, c := range k.Components {
-		bundles = append(bundles, bundle{name: c.Name, version: c.Version, sums: c.GoSum})
-	}
-	f := fetcher{client: client, dir: filepath.Join(cfg.Proxy.Dir, bundlesDir), slots: make(chan struct{}, jobs)}
-	dirs := make([]string, len(bundles))
+	folders := foldersOf(k)
+	f := fetcher{client: client, dir: cfg.bundles(), slots: make(chan struct{}, jobs)}
+	dirs := make([]string, len(folders))
 	g, ctx := errgroup.WithContext(ctx)
-	for i, b := range bundles {
+	for i, b := range folders {
 		g.Go(func() (err error) {
 			dirs[i] = filepath.Join(f.dir, b.dirName())
 			if _, err := os.Stat(dirs[i]); err == nil {
@@ -61,7 +57,7 @@ func Fetch(ctx context.Context, cfg Config, k lock.Kubernetes) (Sources, error) 
 				return nil
 			}
 			cfg.logf("fetching %d files of %s %s", len(b.sums), b.name, b.version)
-			if err := f.bundle(ctx, b, dirs[i]); err != nil {
+			if err := f.folder(ctx, b, dirs[i]); err != nil {
 				return fmt.Errorf("fetching %s %s: %w", b.name, b.version, err)
 			}
 			return nil
@@ -77,27 +73,40 @@ func Fetch(ctx context.Context, cfg Config, k lock.Kubernetes) (Sources, error) 
 	return out, nil
 }
 
-// bundle is the content of one directory: the files that lines of go.sum name.
-type bundle struct {
+// content is that of one directory: the files that lines of go.sum name.
+type content struct {
 	name, version string
 	sums          []string
 }
 
+// foldersOf returns the folders of a lock, the toolchain's first.
+func foldersOf(k lock.Kubernetes) []content {
+	t := k.Toolchain
+	folders := []content{{name: "toolchain", version: t.Version, sums: []string{t.Path + " " + t.Version + " " + t.Sum}}}
+	for _, c := range k.Components {
+		folders = append(folders, content{name: c.Name, version: c.Version, sums: c.GoSum})
+	}
+	return folders
+}
+
+// bundles is the directory in which Fetch leaves folders.
+func (cfg Config) bundles() string { return filepath.Join(cfg.Proxy.Dir, bundlesDir) }
+
 // dirName is a name that two different contents never share.
-func (b bundle) dirName() string {
+func (b content) dirName() string {
 	h := sha256.Sum256([]byte(strings.Join(slices.Sorted(slices.Values(b.sums)), "\n")))
 	return b.name + "-" + b.version + "-" + hex.EncodeToString(h[:8])
 }
 
 type fetcher struct {
 	client *goproxy.Client
-	dir    string        // where bundles are
-	slots  chan struct{} // bounds the downloads of all bundles together
+	dir    string        // where folders are
+	slots  chan struct{} // bounds the downloads of all folders together
 }
 
-// bundle makes the directory dir: under another name first, so that it is there
+// folder makes the directory dir: under another name first, so that it is there
 // complete or not at all.
-func (f fetcher) bundle(ctx context.Context, b bundle, dir string) error {
+func (f fetcher) folder(ctx context.Context, b content, dir string) error {
 	sums, err := parseSums(b.sums)
 	if err != nil {
 		return fault.New(fault.BadSpec, "lock again", "the lock's goSum of %s: %w", b.name, err)
@@ -135,12 +144,12 @@ func (f fetcher) bundle(ctx context.Context, b bundle, dir string) error {
 	return nil
 }
 
-// file puts one file into the directory tmp: a module's zip file, or its go.mod
-// if m.Version ends in /go.mod.
+// file puts the file of one line of go.sum into the directory tmp.
 func (f fetcher) file(ctx context.Context, tmp string, m module.Version, sum string) error {
-	get, ext := f.client.Zip, "zip"
-	if v, ok := strings.CutSuffix(m.Version, "/go.mod"); ok {
-		m.Version, get, ext = v, f.client.Mod, "mod"
+	get := f.client.Zip
+	m, ext := fileOf(m)
+	if ext == "mod" {
+		get = f.client.Mod
 	}
 	cached, _, err := get(ctx, m, sum)
 	if err != nil {
@@ -154,10 +163,19 @@ func (f fetcher) file(ctx context.Context, tmp string, m module.Version, sum str
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
-	// One copy on the disk serves the cache and every bundle. The go command
+	// One copy on the disk serves the cache and every folder. The go command
 	// may have written it, with a mode that the umask decided.
 	if err := os.Link(cached, to); err != nil {
 		return err
 	}
 	return os.Chmod(to, 0o644)
+}
+
+// fileOf returns the module of a line of go.sum, and which of its files that is
+// of: its zip file, or its go.mod ("mod") if the version ends in /go.mod.
+func fileOf(m module.Version) (_ module.Version, ext string) {
+	if v, ok := strings.CutSuffix(m.Version, "/go.mod"); ok {
+		return module.Version{Path: m.Path, Version: v}, "mod"
+	}
+	return m, "zip"
 }

@@ -199,6 +199,17 @@ func Fetch(ctx context.Context, cache *fetch.Cache, set []lock.Package) ([]bundl
 	return files, nil
 }
 
+// Missing lists the packages that Fetch would download.
+func Missing(cache *fetch.Cache, set []lock.Package) []bundle.Download {
+	var missing []bundle.Download
+	for _, p := range set {
+		if !cache.Holds(fetch.File{URL: p.URL, SHA256: p.SHA256, Size: p.Size}) {
+			missing = append(missing, bundle.Download{Name: p.URL, SizeBytes: p.Size})
+		}
+	}
+	return missing
+}
+
 // Key decides the content of the bundle that Fetch returns.
 func Key(set []lock.Package) string {
 	var key bytes.Buffer

@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"nodesmith.dev/nodesmith/internal/bundle"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/lru"
@@ -124,6 +125,18 @@ func Fetch(ctx context.Context, dir string, image lock.PulledImage, architecture
 		return final, nil // another process was faster, with the same image
 	}
 	return final, err
+}
+
+// Missing returns what Fetch would pull.
+func Missing(dir string, image lock.PulledImage) ([]bundle.Download, error) {
+	digest, err := v1.NewHash(image.Digest)
+	if err != nil {
+		return nil, fault.New(fault.BadSpec, "run nodesmith lock", "locked container image %s: %w", image.Name, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, digest.Algorithm, digest.Hex)); err == nil {
+		return nil, nil
+	}
+	return []bundle.Download{{Name: image.Name + "@" + image.Digest, SizeBytes: image.Size}}, nil
 }
 
 // failed says what the registry's answer means for the user.

@@ -2,9 +2,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -33,6 +35,11 @@ func main() {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+	case "first": // what each of /in's files begins with, as a file of /out
+		if err := first(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	case "fail":
 		for i := range 40 {
 			fmt.Println("line", i)
@@ -50,4 +57,23 @@ func main() {
 		fmt.Println("sleeping")
 		time.Sleep(10 * time.Minute)
 	}
+}
+
+// first copies the first line of each file in the folders of /in to /out, in a
+// file that is named after the step.
+func first() error {
+	names, err := filepath.Glob("/in/*/*")
+	if err != nil {
+		return err
+	}
+	var all []byte
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		line, _, _ := bytes.Cut(text, []byte("\n"))
+		all = append(all, line...)
+	}
+	return os.WriteFile("/out/"+os.Args[2], all, 0o644)
 }
