@@ -27,6 +27,8 @@ type Document struct {
 	origin map[*yaml.Node]int
 	// problems are the flags that could not be applied.
 	problems ErrorList
+	// values are the nodes of the fields that the last decode found, by path.
+	values map[string]*yaml.Node
 }
 
 // kind is one kind of file: its name, and the type that it is decoded into.
@@ -130,6 +132,7 @@ func (doc *Document) Validate(known Known, buildContext fs.FS) (*NodeImage, erro
 func (doc *Document) decode(object any, check func() ErrorList) error {
 	dec := newDecoder(doc)
 	dec.value("", doc.root, reflect.ValueOf(object).Elem(), false)
+	doc.values = dec.values
 	foreign := doc.foreign()
 	errs := slices.Concat(doc.problems, dec.errs)
 	if foreign {

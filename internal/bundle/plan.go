@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/moby/buildkit/client/llb"
@@ -30,6 +31,7 @@ type Plan struct {
 	mu        sync.Mutex
 	downloads []Download
 	seen      map[string]bool // keys
+	missing   []string        // names of steps that read placeholders
 	listed    map[string]bool // names of downloads
 }
 
@@ -51,7 +53,9 @@ func (p *Plan) Lazy(ctx context.Context, name string, source Source) (llb.State,
 	}
 	p.mu.Lock()
 	seen := p.seen[source.Key]
-	p.seen[source.Key] = true
+	if !seen {
+		p.seen[source.Key], p.missing = true, append(p.missing, Prefix+name)
+	}
 	p.mu.Unlock()
 	if !seen && source.Missing != nil {
 		missing, err := source.Missing(ctx)
@@ -70,9 +74,16 @@ func (p *Plan) Lazy(ctx context.Context, name string, source Source) (llb.State,
 	return state("missing", name, digest.FromString(source.Key)), nil
 }
 
+// Missing returns the names of the inputs that placeholders stand for.
+func (p *Plan) Missing() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.missing)
+}
+
 // Downloads returns what the bundles lack that were asked for.
 func (p *Plan) Downloads() []Download {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]Download{}, p.downloads...)
+	return slices.Clone(p.downloads)
 }

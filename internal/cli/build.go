@@ -34,16 +34,10 @@ func (b *building) Close() error {
 // open starts a pipeline for an image on this machine; signing is nil for what
 // makes no OVA.
 func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag, engine engineFlags, signing *signingFlags, s streams) (*building, error) {
-	if proxy := image.Spec.Proxy; proxy.Building() {
-		if err := host.SetProxy(proxy.Environment()); err != nil {
-			return nil, err
-		}
-	}
-	settings, err := host.Read(ctx)
+	settings, err := settingsFor(ctx, image, engine)
 	if err != nil {
 		return nil, err
 	}
-	settings.Engine = engine.or(settings.Engine)
 	var signer *ova.Signer
 	if signing != nil {
 		if signer, err = signing.or(settings.OVASigning).signer(); err != nil {
@@ -62,6 +56,21 @@ func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag,
 		return nil, err
 	}
 	return &building{p, shown}, nil
+}
+
+// settingsFor returns the machine's settings for an image.
+func settingsFor(ctx context.Context, image *v1alpha1.NodeImage, engine engineFlags) (host.Settings, error) {
+	if proxy := image.Spec.Proxy; proxy.Building() {
+		if err := host.SetProxy(proxy.Environment()); err != nil {
+			return host.Settings{}, err
+		}
+	}
+	settings, err := host.Read(ctx)
+	if err != nil {
+		return settings, err
+	}
+	settings.Engine = engine.or(settings.Engine)
+	return settings, nil
 }
 
 func buildCommand(s streams) *cobra.Command {
@@ -157,27 +166,40 @@ goes to standard error.`,
 // findLock returns the first lock that fits the image, beside the NodeImage or
 // in the output folder; nil if there is none and that is allowed.
 func findLock(image *v1alpha1.NodeImage, required bool, dirs ...string) (*lock.Lock, error) {
-	var stale string
+	found, err := lookForLock(image, dirs...)
+	switch {
+	case err != nil || found.lock != nil || !required:
+		return found.lock, err
+	case found.stale:
+		return nil, fault.New(fault.BadSpec, "run nodesmith lock, review the change and build again", "--locked: %s was made for other inputs than the NodeImage now has", found.path)
+	}
+	return nil, fault.New(fault.BadSpec, "run nodesmith lock first", "--locked: there is no %s", found.path)
+}
+
+// foundLock is what lookForLock found.
+type foundLock struct {
+	lock  *lock.Lock // nil if none fits
+	path  string     // of it, else of the stale one, else of where it would be
+	stale bool
+}
+
+// lookForLock looks for a lock that fits the image in one folder after the other.
+func lookForLock(image *v1alpha1.NodeImage, dirs ...string) (foundLock, error) {
+	found := foundLock{path: filepath.Join(dirs[0], pipeline.LockName(image))}
 	for _, dir := range dirs {
 		path := filepath.Join(dir, pipeline.LockName(image))
 		l, err := lock.Read(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			return nil, err
+			return found, err
 		case pipeline.Fits(l, image):
-			return l, nil
-		case stale == "":
-			stale = path
+			return foundLock{lock: l, path: path}, nil
+		case !found.stale:
+			found = foundLock{path: path, stale: true}
 		}
 	}
-	switch {
-	case !required:
-		return nil, nil
-	case stale != "":
-		return nil, fault.New(fault.BadSpec, "run nodesmith lock, review the change and build again", "--locked: %s was made for other inputs than the NodeImage now has", stale)
-	}
-	return nil, fault.New(fault.BadSpec, "run nodesmith lock first", "--locked: there is no %s", filepath.Join(dirs[0], pipeline.LockName(image)))
+	return found, nil
 }
 
 func lockCommand(s streams) *cobra.Command {

@@ -72,7 +72,7 @@ an operating system, one Kubernetes version and your own customizations.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fault.New(fault.Usage, fmt.Sprintf("%s --help lists the flags", c.CommandPath()), "%w", err)
 	})
-	root.AddCommand(buildCommand(s), lockCommand(s), validateCommand(s), schemaCommand(s), explainCommand(s),
+	root.AddCommand(buildCommand(s), planCommand(s), lockCommand(s), validateCommand(s), schemaCommand(s), explainCommand(s),
 		verifyCommand(s), publishCommand(s), contractCommand(s), diffCommand(s), convertCommand(s), inspectCommand(s),
 		imagesCommand(s), exportCommand(s), pushCommand(s), pullCommand(s), tagCommand(s), removeCommand(s), pruneCommand(s), configCommand(s),
 		versionCommand(s), errorsCommand(s), manCommand(s))

@@ -28,9 +28,10 @@ func (f *specFlags) register(c *cobra.Command) {
 
 // spec is a valid NodeImage and where it came from.
 type spec struct {
-	image *v1alpha1.NodeImage
-	dir   string // of the file
-	root  *os.Root
+	image    *v1alpha1.NodeImage
+	document *v1alpha1.Document
+	dir      string // of the file
+	root     *os.Root
 }
 
 // Close closes the build context.
@@ -87,7 +88,7 @@ func (f *specFile) nodeImage(set []string) (*spec, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.root.Close())
 	}
-	return &spec{image: image, dir: f.dir, root: f.root}, nil
+	return &spec{image: image, document: document, dir: f.dir, root: f.root}, nil
 }
 
 func validateCommand(s streams) *cobra.Command {

@@ -119,12 +119,19 @@ func credentials() []session.Attachable {
 // ExportCache sends what the states were made of to where Options.Cache says;
 // nothing if it says nothing. What is not built yet is built first.
 func (e *Engine) ExportCache(ctx context.Context, title string, states ...llb.State) error {
-	if len(e.caches.to) == 0 {
+	if !e.Exports() {
 		return nil
 	}
-	// One export of all states: a later one would replace the one before it.
-	merged := llb.Merge(states, llb.WithCustomName(title))
-	return e.solveWith(ctx, title, merged, func(o *client.SolveOpt) { o.CacheExports = fresh(e.caches.to) })
+	return e.solveWith(ctx, title, Exported(title, states...), func(o *client.SolveOpt) { o.CacheExports = fresh(e.caches.to) })
+}
+
+// Exports says whether ExportCache has something to do.
+func (e *Engine) Exports() bool { return len(e.caches.to) > 0 }
+
+// Exported is the graph that ExportCache solves. It is one export of all states: a
+// later one would replace the one before it.
+func Exported(title string, states ...llb.State) llb.State {
+	return llb.Merge(states, llb.WithCustomName(title))
 }
 
 // announce says which folders hold nothing to import yet, as before the first

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
@@ -36,6 +39,8 @@ const (
 	Depends StepState = "depends"
 	// Unneeded: the engine has no result, and nothing asks for it.
 	Unneeded StepState = "unneeded"
+	// Unknown: the engine can't be asked.
+	Unknown StepState = "unknown"
 )
 
 // PlannedStep is one step of a graph, before it runs.
@@ -47,23 +52,28 @@ type PlannedStep struct {
 	DependsOn []string `json:"dependsOn,omitempty"`
 }
 
-// Plan says of every step of the graphs what Solve would do with it now, a step
-// behind those it depends on. It runs no step and unpacks no input. Only the
-// embedded engine can tell: others have no frontend that asks their cache.
-func (e *Engine) Plan(ctx context.Context, title string, states ...llb.State) ([]PlannedStep, error) {
-	if e.Remote() {
-		return nil, fault.New(fault.Usage, "", "%s: the engine %s can't say what it has: only nodesmith's own can", title, e.options.Remote.Address)
-	}
-	if len(states) == 0 {
-		return nil, nil
-	}
+// asked begins the names of the graphs that are solved, in a frontend's inputs.
+const asked = "asked "
+
+// Plan says of every step of the graphs what Solve would do with it now if it
+// were given those of solve, a step behind those it depends on. It runs no step
+// and unpacks no input. Of an engine that is Remote it says nothing but what is
+// not asked for: there is no frontend there that looks into its cache.
+func (e *Engine) Plan(ctx context.Context, title string, solve, others []llb.State) ([]PlannedStep, error) {
 	inputs := map[string]*pb.Definition{}
-	for i, state := range states {
+	for i, state := range slices.Concat(solve, others) {
 		definition, err := state.Marshal(ctx, llb.LinuxAmd64)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", title, err)
 		}
-		inputs[fmt.Sprintf("%04d", i)] = definition.ToPB()
+		name := fmt.Sprintf("%04d", i)
+		if i < len(solve) {
+			name = asked + name
+		}
+		inputs[name] = definition.ToPB()
+	}
+	if e.Remote() || len(inputs) == 0 {
+		return unasked(inputs)
 	}
 	var data []byte
 	err := e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
@@ -77,12 +87,41 @@ func (e *Engine) Plan(ctx context.Context, title string, states ...llb.State) ([
 		}, events)
 		return err
 	})
+	if err != nil && strings.Contains(err.Error(), "invalid frontend: "+planFrontend) {
+		return nil, fault.New(fault.Engine, "wait until it has ended, then plan again",
+			"%s: the engine in %s is run by another nodesmith, of a version that can't plan", title, e.options.Root)
+	}
 	if err != nil {
 		return nil, err
 	}
 	var steps []PlannedStep
 	if err := json.Unmarshal(data, &steps); err != nil {
 		return nil, fmt.Errorf("%s: the engine's answer: %w", title, err)
+	}
+	return steps, nil
+}
+
+// unasked lists the steps of graphs without asking an engine.
+func unasked(inputs map[string]*pb.Definition) ([]PlannedStep, error) {
+	var steps []PlannedStep
+	seen := map[digest.Digest]bool{}
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(inputs))) { // the asked ones first: they decide
+		state := Unneeded
+		if strings.HasPrefix(name, asked) {
+			state = Unknown
+		}
+		for _, data := range inputs[name].Def { // inputs first
+			var op pb.Op
+			if err := op.Unmarshal(data); err != nil {
+				return nil, err
+			}
+			d := digest.FromBytes(data)
+			if op.Op == nil || op.GetSource() != nil || seen[d] {
+				continue
+			}
+			seen[d] = true
+			steps = append(steps, PlannedStep{Digest: d, Name: inputs[name].Metadata[string(d)].GetDescription()["llb.customname"], State: state})
+		}
 	}
 	return steps, nil
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -81,7 +80,7 @@ func (f *fixture) planned(t *testing.T) (*Engine, *steps) {
 // returns the plan: a line for each step.
 func compare(t *testing.T, e *Engine, s *steps, state llb.State) string {
 	t.Helper()
-	plan, err := e.Plan(t.Context(), "plan", state)
+	plan, err := e.Plan(t.Context(), "plan", []llb.State{state}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +259,7 @@ func TestAPlanRunsNothing(t *testing.T) {
 	e, s := f.planned(t)
 	state := f.first(t, "read", llb.Scratch(), f.text(t, "a", "1"))
 	for range 2 {
-		plan, err := e.Plan(context.WithoutCancel(t.Context()), "plan", state)
+		plan, err := e.Plan(t.Context(), "plan", []llb.State{state}, nil)
 		if err != nil || len(plan) != 1 || plan[0].State != Runs {
 			t.Fatalf("%+v, %v", plan, err)
 		}
@@ -293,7 +292,7 @@ func TestAnInputThatWasNotFetchedMayMakeAStepRun(t *testing.T) {
 		"depends [input: far]": f.first(t, "reads", llb.Scratch(), known, missing),
 		"runs []":              f.first(t, "reads", llb.Scratch(), f.text(t, "new", "1"), missing),
 	} {
-		plan, err := e.Plan(t.Context(), "plan", state)
+		plan, err := e.Plan(t.Context(), "plan", []llb.State{state}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

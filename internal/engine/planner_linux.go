@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/frontend"
@@ -34,16 +35,20 @@ func (p *planner) Solve(ctx context.Context, bridge frontend.FrontendLLBBridge, 
 	lookup := newLookup(p.cache, sid, func(v solver.Vertex) (solver.Op, error) {
 		return w.ResolveOp(v, bridge, sessions, worker.ProxyOpt{})
 	})
-	var targets []solver.Edge
+	var targets, others []solver.Edge
 	for _, name := range slices.Sorted(maps.Keys(inputs)) {
 		// As the solver loads them, or an operation's cache key would be another.
 		target, err := llbsolver.Load(ctx, inputs[name], nil, llbsolver.NormalizeRuntimePlatforms())
 		if err != nil {
 			return nil, fmt.Errorf("graph %s: %w", name, err)
 		}
-		targets = append(targets, target)
+		if strings.HasPrefix(name, asked) {
+			targets = append(targets, target)
+		} else {
+			others = append(others, target)
+		}
 	}
-	steps, err := lookup.plan(ctx, targets)
+	steps, err := lookup.plan(ctx, targets, others)
 	if err != nil {
 		return nil, err
 	}
@@ -91,14 +96,16 @@ func unique(names ...[]string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(names...))))
 }
 
-// plan says what becomes of every step that the targets are made by, inputs
-// first.
-func (l *lookup) plan(ctx context.Context, targets []solver.Edge) ([]PlannedStep, error) {
+// plan says what becomes of every step that targets and others are made by if
+// the targets are asked for, inputs first.
+func (l *lookup) plan(ctx context.Context, targets, others []solver.Edge) ([]PlannedStep, error) {
 	needs := map[edgeID]need{}
-	for _, target := range targets {
-		if _, err := l.edge(ctx, target); err != nil {
+	for _, e := range slices.Concat(targets, others) {
+		if _, err := l.edge(ctx, e); err != nil {
 			return nil, err
 		}
+	}
+	for _, target := range targets {
 		needs[idOf(target)] = need{asked: true}
 	}
 	steps := map[digest.Digest]*PlannedStep{}

@@ -32,6 +32,8 @@ type Settings struct {
 	CacheDir string
 	// StoreDir holds images.
 	StoreDir string
+	// StateDir holds what outlives the cache.
+	StateDir string
 	// Mirrors maps an archive's URL to what is asked in its place, in order.
 	Mirrors map[string][]string
 	// GoProxy, GoSumDB and GoNoSumDB mean what `go help module-auth` says.
@@ -140,6 +142,9 @@ func Read(ctx context.Context) (Settings, error) {
 		return settings, err
 	}
 	if settings.StoreDir, err = storeDir(configured); err != nil {
+		return settings, err
+	}
+	if settings.StateDir, err = StateDir(); err != nil {
 		return settings, err
 	}
 	if err := settings.readGo(ctx); err != nil {

@@ -9,17 +9,26 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
-// PublishDir returns the folder of the journals of publishing: they outlive the
-// cache (XDG Base Directory Specification).
-func PublishDir() (string, error) {
+// StateDir returns the folder of what outlives the cache (XDG Base Directory
+// Specification).
+func StateDir() (string, error) {
 	if state := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(state) { // the specification: relative ones are ignored
-		return filepath.Join(state, "nodesmith", "publish"), nil
+		return filepath.Join(state, "nodesmith"), nil
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return "", fault.New(fault.MissingHost, "set XDG_STATE_HOME or HOME", "no state directory: %w", err)
 	}
-	return filepath.Join(home, ".local", "state", "nodesmith", "publish"), nil
+	return filepath.Join(home, ".local", "state", "nodesmith"), nil
+}
+
+// PublishDir returns the folder of the journals of publishing.
+func PublishDir() (string, error) {
+	state, err := StateDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(state, "publish"), nil
 }
 
 // Govc is what govc's environment says of vCenters.

@@ -81,11 +81,17 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 
 // exportCache sends the results of all steps to where the settings say.
 func (p *Pipeline) exportCache(ctx context.Context, disks []infrastructureDisk) error {
+	return p.engine.ExportCache(ctx, exportTitle, statesOf(disks)...)
+}
+
+const exportTitle = "export the cache"
+
+func statesOf(disks []infrastructureDisk) []llb.State {
 	var states []llb.State
 	for _, d := range disks {
 		states = append(states, d.state)
 	}
-	return p.engine.ExportCache(ctx, "export the cache", states...)
+	return states
 }
 
 // LockName returns the file name of an image's lock.

@@ -149,6 +149,14 @@ func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []ima
 	return table, p.place(files, made)
 }
 
+// writeTitle names the writing of files that are made of a disk.
+func writeTitle(d infrastructureDisk, names []string) string {
+	return d.infrastructure.Name + ": write " + strings.Join(names, ", ")
+}
+
+// packTitle names the step that packs a disk for an engine that is far away.
+func packTitle(d infrastructureDisk) string { return d.infrastructure.Name + ": pack disk" }
+
 // place gives files their names.
 func (p *Pipeline) place(files []imageFile, made []string) error {
 	for i, f := range files {
@@ -171,7 +179,7 @@ func (p *Pipeline) fetch(ctx context.Context, d infrastructureDisk, folder strin
 	state, name, as := d.state, tree.DiskFile, raw.Format
 	if p.engine.Remote() {
 		name, as = tree.PackedFile, pack.Format
-		if state, err = p.builder.Pack(ctx, d.infrastructure.Name+": pack disk", state); err != nil {
+		if state, err = p.builder.Pack(ctx, packTitle(d), state); err != nil {
 			return "", as, err
 		}
 	}
@@ -220,7 +228,7 @@ func (p *Pipeline) convert(ctx context.Context, d infrastructureDisk, disk forma
 	for _, t := range targets {
 		names = append(names, filepath.Base(t.Path))
 	}
-	work := p.record.Begin(tree.StageFormats, d.infrastructure.Name+": write "+strings.Join(names, ", "))
+	work := p.record.Begin(tree.StageFormats, writeTitle(d, names))
 	defer func() { work.End(err) }()
 	blocks := blockcache.Open(host.BlocksDir(p.options.Settings.CacheDir), int64(p.options.Settings.Bounds.Blocks))
 	defer blocks.Close()

@@ -27,8 +27,7 @@ func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, buil
 	if err != nil {
 		return err
 	}
-	of := origin(digest.FromString(fmt.Sprintf("%s\n%s\n%s", graph, manifest.APIVersion, p.options.Version)))
-	path := filepath.Join(dir, stemOf(d.node.image, d.infrastructure.Name)+manifest.Suffix)
+	of, path := p.manifestOrigin(graph), manifestPath(d, dir)
 	if of.holds(path) {
 		return nil
 	}
@@ -59,6 +58,16 @@ func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, buil
 		return err
 	}
 	return of.mark(path)
+}
+
+// manifestOrigin is the origin of the manifest of a disk of origin graph.
+func (p *Pipeline) manifestOrigin(graph origin) origin {
+	return origin(digest.FromString(fmt.Sprintf("%s\n%s\n%s", graph, manifest.APIVersion, p.options.Version)))
+}
+
+// manifestPath is where the manifest of a disk is written.
+func manifestPath(d infrastructureDisk, dir string) string {
+	return filepath.Join(dir, stemOf(d.node.image, d.infrastructure.Name)+manifest.Suffix)
 }
 
 // customization lists what the spec itself puts into the image.

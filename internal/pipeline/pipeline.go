@@ -10,6 +10,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/bundle"
@@ -96,8 +97,18 @@ func Open(ctx context.Context, options Options) (_ *Pipeline, err error) {
 			Log: record.Message,
 		},
 	}
-	p.builder = tree.New(e, inputs, p.cache, p.modules, filepath.Join(settings.CacheDir, "images"))
+	p.builder = p.builderOn(inputs)
 	return p, nil
+}
+
+// builderOn returns a builder whose bundles come from inputs.
+func (p *Pipeline) builderOn(inputs tree.Inputs) *tree.Builder {
+	return tree.New(p.engine, inputs, p.cache, p.modules, filepath.Join(p.options.Settings.CacheDir, "images"))
+}
+
+// history is how long steps took.
+func (p *Pipeline) history() *progress.History {
+	return progress.OpenHistory(filepath.Join(p.options.Settings.StateDir, "steps.json"))
 }
 
 // remote is the engine that the settings name.
@@ -105,10 +116,19 @@ func remote(s host.Engine) engine.Remote {
 	return engine.Remote{Address: s.Address, TLS: engine.TLS(s.TLS)}
 }
 
-// Close ends the engine and everything that it runs, and brings the caches within
-// their bounds if that is due.
+// Steps returns what was done since Open: in the engine, and beside it.
+func (p *Pipeline) Steps() []progress.Step {
+	return slices.Concat(p.record.Steps(), p.record.Work())
+}
+
+// Close ends the engine and everything that it runs, notes how long the steps took
+// that ran, also those of a build that failed, and brings the caches within their
+// bounds if that is due.
 func (p *Pipeline) Close() error {
 	err := errors.Join(p.engine.Close(), p.lease.Close())
+	if failed := p.history().Add(p.Steps()); failed != nil {
+		p.record.Message("plan will not know how long steps took: %v", failed)
+	}
 	p.tidy()
 	return err
 }

@@ -118,6 +118,9 @@ func (s *storing) manifest(ctx context.Context, n nodeInputs, of origin) (*manif
 	return nil, nil
 }
 
+// storeTarget is what the store is called among the files that are written.
+const storeTarget = "the store"
+
 // sink returns a target that puts a disk of size bytes into the store.
 func (s *storing) sink(ctx context.Context, size int64) (format.Target, *chunked.Writer, error) {
 	if err := s.begin(ctx); err != nil {
@@ -132,7 +135,7 @@ func (s *storing) sink(ctx context.Context, size int64) (format.Target, *chunked
 		return format.Target{}, nil, err
 	}
 	s.writers = append(s.writers, w)
-	return format.Target{Path: "the store", Sink: w}, w, nil
+	return format.Target{Path: storeTarget, Sink: w}, w, nil
 }
 
 // add takes a disk that is in the store now.

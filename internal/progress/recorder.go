@@ -55,6 +55,7 @@ type Recorder struct {
 	output map[stream]*lines
 	reads  map[digest.Digest]*read
 	works  int
+	done   []Step // works that ended well
 }
 
 // span is a time in which something was under way.
@@ -92,6 +93,13 @@ func (r *Recorder) Steps() []Step {
 		return cmp.Or(a.Started.Compare(b.Started), strings.Compare(a.Name, b.Name), strings.Compare(string(a.Digest), string(b.Digest)))
 	})
 	return all
+}
+
+// Work returns what was done outside the engine, each as a step without a digest.
+func (r *Recorder) Work() []Step {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.done)
 }
 
 // Stage is what was done for one stage.

@@ -83,5 +83,8 @@ func (w *Work) End(err error) {
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
 	w.r.spans[w.stage] = append(w.r.spans[w.stage], span{w.from, now})
+	if err == nil {
+		w.r.done = append(w.r.done, Step{Name: w.step, Started: w.from, Completed: now})
+	}
 	w.emit(e)
 }

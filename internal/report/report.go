@@ -18,6 +18,7 @@ const APIVersion = "nodesmith.dev/v1alpha1"
 // The kinds of documents.
 const (
 	BuildKind  = "BuildReport"
+	PlanKind   = "PlanReport"
 	VerifyKind = "VerifyReport"
 )
 

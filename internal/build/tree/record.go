@@ -40,6 +40,9 @@ func (b *Builder) programs(ctx context.Context, compiled map[string]llb.State) (
 	return exec.AddMount(recordDir, llb.Scratch()), nil
 }
 
+// Records returns the states that Record reads.
+func (b *Builder) Records(k Kubernetes) []llb.State { return []llb.State{k.programs, k.placed} }
+
 // Record returns what the steps noted of the programs and container images.
 func (b *Builder) Record(ctx context.Context, k Kubernetes) (manifest.Record, error) {
 	var record manifest.Record

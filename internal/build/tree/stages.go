@@ -46,6 +46,8 @@ var stages = []struct{ begin, contain, stage string }{
 	{begin: "node: ", stage: StageNode},
 	{contain: ": packages", stage: StageNode},
 	{contain: ": assemble disk", stage: StageDisk},
+	{contain: ": pack disk", stage: StageDisk},
+	{begin: "export the cache", stage: StageFormats},
 }
 
 // StageOf returns the stage of the step or input with that title; "" for what is none of
