@@ -61,10 +61,12 @@ func run(m *testing.M) int {
 	}()
 	built = filepath.Join(dir, "debian-12")
 	// A store of the tests' own: what an earlier run put into the user's would
-	// answer for steps that are to be seen here.
-	if err := os.Setenv("XDG_DATA_HOME", filepath.Join(dir, "data")); err != nil {
-		os.Stderr.WriteString(err.Error() + "\n")
-		return 1
+	// answer for steps that are to be seen here. And the user's times stay theirs.
+	for _, name := range []string{"XDG_DATA_HOME", "XDG_STATE_HOME"} {
+		if err := os.Setenv(name, filepath.Join(dir, name)); err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			return 1
+		}
 	}
 	start := time.Now()
 	build := exec.Command(program, "build", "-f", example, "-o", built, "--set", "spec.formats=[raw]", "--progress", "plain")
