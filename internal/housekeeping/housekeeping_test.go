@@ -256,10 +256,10 @@ func TestABundleThatWentIsMadeAnew(t *testing.T) {
 	c.must(err)
 	listed := false
 	for range 2 {
-		_, err = s.Lazy(t.Context(), "test", "key", func() ([]bundle.File, error) {
+		_, err = s.Lazy(t.Context(), "test", bundle.Source{Key: "key", Files: func() ([]bundle.File, error) {
 			listed = true
 			return []bundle.File{{Name: "file", Data: content(1)}}, nil
-		})
+		}})
 		c.must(err)
 	}
 	if !listed {

@@ -53,6 +53,7 @@ func (p *Pipeline) Plan(ctx context.Context, image *v1alpha1.NodeImage, l *lock.
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, into.Close()) }()
+	p.tidy = func() {} // or Close might remove what the plan says is cached
 	inputs := p.inputs.Plan()
 	dry := *p
 	dry.builder = dry.builderOn(inputs)
