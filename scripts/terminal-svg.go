@@ -174,7 +174,7 @@ func (t *terminal) svg(columns, rows int) []byte {
 	width, height := 2*margin+cell*float64(columns), 2*margin+row*float64(rows)
 	last := t.frames[len(t.frames)-1]
 	total := (last.at + rest).Seconds()
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %g %g" width="%g" height="%g" font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="%gpx" fill="%s">
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 %g %g" width="%g" height="%g" font-family="ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="%gpx" fill="%s">
 <title>A terminal session, recorded by scripts/terminal-svg.sh</title>
 <style>
 text{white-space:pre}
