@@ -18,12 +18,12 @@ import (
 
 func main() {
 	stepmain.Main("step-images", map[string]stepmain.Verb{
-		"ask":      stepmain.Of(containerimage.Ask),
-		"assemble": stepmain.Of(assemble),
+		"ask":   stepmain.Of(containerimage.Ask),
+		"store": stepmain.Of(store),
 	})
 }
 
-func assemble(ctx context.Context, config containerimage.Config, epoch time.Time) error {
+func store(ctx context.Context, config containerimage.Config, epoch time.Time) error {
 	// containerd's libraries warn of what matters to a daemon only (fs-verity);
 	// whatever fails is returned as an error anyway.
 	if err := log.SetLevel("error"); err != nil {

@@ -86,7 +86,7 @@ func TestStepWorksWithSandboxCapabilities(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.Need(t, "setpriv", "unshare")
 	output := t.TempDir()
-	out, err := step(t, "1767323045", "assemble", writeConfig(t, output))
+	out, err := step(t, "1767323045", "store", writeConfig(t, output))
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -117,10 +117,10 @@ func TestStepSaysWhatIsWrongAndExitsWithOne(t *testing.T) {
 		args  []string
 		want  string
 	}{
-		{"1", nil, "usage: step-images ask|assemble"},
-		{"", []string{"assemble", broken}, "SOURCE_DATE_EPOCH"},
-		{"1", []string{"assemble", broken}, `no layer "y"`},
-		{"1", []string{"assemble", "/does/not/exist"}, "/does/not/exist"},
+		{"1", nil, "usage: step-images ask|store"},
+		{"", []string{"store", broken}, "SOURCE_DATE_EPOCH"},
+		{"1", []string{"store", broken}, `no layer "y"`},
+		{"1", []string{"store", "/does/not/exist"}, "/does/not/exist"},
 	} {
 		out, err := step(t, c.epoch, c.args...)
 		exit, ok := errors.AsType[*exec.ExitError](err)

@@ -29,12 +29,12 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/containerd/errdefs"
-	"github.com/google/renameio/v2"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"nodesmith.dev/nodesmith/internal/atomicfile"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/lru"
 )
@@ -164,7 +164,7 @@ func (s *Store) Lazy(ctx context.Context, name string, source Source) (llb.State
 		if manifest, size, err = s.write(ctx, files); err != nil {
 			return llb.State{}, fmt.Errorf("input %q: %w", name, err)
 		}
-		if err := renameio.WriteFile(record, []byte(manifest), 0o644, renameio.WithTempDir(s.index)); err != nil {
+		if err := atomicfile.WriteFile(record, s.index, []byte(manifest), 0o644); err != nil {
 			return llb.State{}, fmt.Errorf("input %q: %w", name, err)
 		}
 	}

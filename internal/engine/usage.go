@@ -16,7 +16,7 @@ type Usage struct {
 	Total, Compile, InUse int64
 }
 
-// diskResults matches what step-disk and step-images left in the cache, by the
+// diskResults matches what step-disk left in the cache, by the
 // description that BuildKit gives to an exec's mounts.
 const diskResults = `description~="step assemble"`
 

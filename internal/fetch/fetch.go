@@ -21,9 +21,9 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/google/renameio/v2"
 	"golang.org/x/sync/errgroup"
 
+	"nodesmith.dev/nodesmith/internal/atomicfile"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/lru"
 )
@@ -258,7 +258,7 @@ func (c *Cache) download(ctx context.Context, url string, file File, path string
 		return err
 	}
 	defer body.Close()
-	pending, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o644), renameio.WithTempDir(filepath.Dir(path)))
+	pending, err := atomicfile.New(path, "", 0o644)
 	if err != nil {
 		return backoff.Permanent(err)
 	}

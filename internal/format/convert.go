@@ -8,14 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"runtime"
 	"syscall"
 
 	"github.com/cespare/xxhash/v2"
-	"github.com/google/renameio/v2"
 	"golang.org/x/sync/errgroup"
 
+	"nodesmith.dev/nodesmith/internal/atomicfile"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/blockcache"
 )
@@ -71,7 +70,7 @@ func (c Converter) Convert(ctx context.Context, src Source, targets []Target) (S
 // file is a Target on its way; a sink has neither pending nor out.
 type file struct {
 	path    string
-	pending *renameio.PendingFile
+	pending *atomicfile.File
 	out     *Output
 	writer  Writer
 }
@@ -80,8 +79,7 @@ func create(target Target, size int64) (*file, error) {
 	if target.Sink != nil {
 		return &file{path: target.Path, writer: &named{target.Sink, target.Path}}, nil
 	}
-	pending, err := renameio.NewPendingFile(target.Path,
-		renameio.WithTempDir(filepath.Dir(target.Path)), renameio.WithPermissions(0o644))
+	pending, err := atomicfile.New(target.Path, "", 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", target.Path, err)
 	}

@@ -8,9 +8,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
 	"sigs.k8s.io/yaml"
 
+	"nodesmith.dev/nodesmith/internal/atomicfile"
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
@@ -81,7 +81,7 @@ func (l *Lock) Write(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(path, data, 0o644); err != nil {
+	if err := atomicfile.WriteFile(path, "", data, 0o644); err != nil {
 		return fault.NoSpaceOr(fmt.Errorf("writing %s: %w", path, err))
 	}
 	return nil

@@ -15,8 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
+	"nodesmith.dev/nodesmith/internal/atomicfile"
 	"nodesmith.dev/nodesmith/internal/containerimage"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/lock"
@@ -250,7 +249,7 @@ func (m *Manifest) Write(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(path, data, 0o644); err != nil {
+	if err := atomicfile.WriteFile(path, "", data, 0o644); err != nil {
 		return fault.NoSpaceOr(fmt.Errorf("writing %s: %w", path, err))
 	}
 	return nil

@@ -5,16 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
 	"github.com/opencontainers/go-digest"
 
+	"nodesmith.dev/nodesmith/internal/atomicfile"
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
@@ -108,5 +107,5 @@ func (h *History) merge(now []taken) (err error) {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(h.path, data, fs.FileMode(0o644))
+	return atomicfile.WriteFile(h.path, "", data, 0o644)
 }

@@ -25,10 +25,10 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"nodesmith.dev/nodesmith/internal/atomicfile"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/store/blob"
 )
@@ -52,7 +52,7 @@ func Open(dir string) (*Store, error) {
 	}
 	path := filepath.Join(dir, ocispecs.ImageLayoutFile)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if err := renameio.WriteFile(path, layout, 0o644, renameio.WithTempDir(blobs.Arrival())); err != nil {
+		if err := atomicfile.WriteFile(path, blobs.Arrival(), layout, 0o644); err != nil {
 			return nil, fault.NoSpaceOr(fmt.Errorf("store: %w", err))
 		}
 	}
@@ -150,7 +150,7 @@ func (s *Store) rewrite(change func([]ocispecs.Descriptor) ([]ocispecs.Descripto
 		return err
 	}
 	path := filepath.Join(s.dir, ocispecs.ImageIndexFile)
-	if err := renameio.WriteFile(path, after, 0o644, renameio.WithTempDir(s.blobs.Arrival())); err != nil {
+	if err := atomicfile.WriteFile(path, s.blobs.Arrival(), after, 0o644); err != nil {
 		return fault.NoSpaceOr(fmt.Errorf("store: %w", err))
 	}
 	return nil

@@ -201,7 +201,7 @@ func (b *Builder) store(ctx context.Context, release distro.Release, compiled ma
 	}
 	config.Archives, config.Record, mounts = archives, recordDir+"/"+placedFile, append(mounts, archived...)
 	exec, err := b.run(ctx, step{
-		title: "kubernetes: container images", program: "images", verb: "assemble", config: config,
+		title: "kubernetes: container images", program: "images", verb: "store", config: config,
 		root: llb.Scratch(), epoch: buildDate, mounts: mounts,
 	})
 	if err != nil {

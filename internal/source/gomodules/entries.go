@@ -9,8 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
+	"nodesmith.dev/nodesmith/internal/atomicfile"
 	"nodesmith.dev/nodesmith/internal/lru"
 )
 
@@ -56,7 +55,7 @@ func readSizes(dir string) (s sizes) {
 // write keeps the sizes. That it fails costs time only.
 func (s sizes) write(dir string) {
 	if data, err := json.Marshal(s); err == nil && len(s) > 0 {
-		_ = renameio.WriteFile(sizesFile(dir), data, 0o644, renameio.WithTempDir(dir))
+		_ = atomicfile.WriteFile(sizesFile(dir), dir, data, 0o644)
 	}
 }
 

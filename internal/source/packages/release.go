@@ -19,9 +19,9 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
-	"github.com/google/renameio/v2"
 	"github.com/klauspost/compress/gzip"
 
+	"nodesmith.dev/nodesmith/internal/atomicfile"
 	"nodesmith.dev/nodesmith/internal/deb"
 	"nodesmith.dev/nodesmith/internal/distro"
 	"nodesmith.dev/nodesmith/internal/fault"
@@ -254,7 +254,7 @@ func unpackIndex(ctx context.Context, from, suffix string, want fetch.File, path
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	pending, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o644))
+	pending, err := atomicfile.New(path, "", 0o644)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 	"os"
 	"slices"
 
-	"github.com/google/renameio/v2"
+	"nodesmith.dev/nodesmith/internal/atomicfile"
 )
 
 // Block is one block of a snapshot by what it holds.
@@ -101,7 +101,7 @@ func (d Digests) Save(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(path, content, 0o600); err != nil {
+	if err := atomicfile.WriteFile(path, "", content, 0o600); err != nil {
 		return fmt.Errorf("list of blocks: %w", err)
 	}
 	return nil

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,17 +10,14 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
-
-	"nodesmith.dev/nodesmith/internal/fault"
 )
 
 // digestAttribute is the extended attribute that keeps a file's digest, with the
 // size and the time of the content that it is of: the file is read once.
 const digestAttribute = "user.nodesmith.digest"
 
-// Digests returns the digests of the artifacts' files, in their order. Only files
-// that are new or changed are read.
+// Digests returns the digests of the artifacts' files, in their order. Where files
+// can carry a note, only those that are new or changed are read.
 func Digests(ctx context.Context, artifacts []Artifact) ([]digest.Digest, error) {
 	digests := make([]digest.Digest, len(artifacts))
 	group, ctx := errgroup.WithContext(ctx)
@@ -46,9 +42,8 @@ func fileDigest(ctx context.Context, path string) (digest.Digest, error) {
 		return "", err
 	}
 	seen := fmt.Sprintf(" %d %d", info.Size(), info.ModTime().UnixNano())
-	note := make([]byte, 256)
-	if n, err := unix.Fgetxattr(int(file.Fd()), digestAttribute, note); err == nil {
-		if d, ok := strings.CutSuffix(string(note[:n]), seen); ok && digest.Digest(d).Validate() == nil {
+	if note, err := attribute(path, digestAttribute); err == nil {
+		if d, ok := strings.CutSuffix(note, seen); ok && digest.Digest(d).Validate() == nil {
 			return digest.Digest(d), nil
 		}
 	}
@@ -57,11 +52,7 @@ func fileDigest(ctx context.Context, path string) (digest.Digest, error) {
 		return "", fmt.Errorf("digest of %s: %w", path, err)
 	}
 	sum := digest.NewDigest(digest.SHA256, hash)
-	err = unix.Fsetxattr(int(file.Fd()), digestAttribute, []byte(sum.String()+seen), 0)
-	if err != nil && !errors.Is(err, unix.ENOTSUP) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EROFS) {
-		return "", fault.NoSpaceOr(fmt.Errorf("%s: %w", path, err))
-	}
-	return sum, nil
+	return sum, setAttribute(path, digestAttribute, sum.String()+seen)
 }
 
 // stoppable reads until ctx ends.
