@@ -80,7 +80,8 @@ func TestAScriptThatFailsEndsTheBuildWithItsNameAndOutput(t *testing.T) {
 func TestANodeOfEveryFieldBootsWithWhatTheSpecSays(t *testing.T) {
 	dir := fullLock(t)
 	testenv.Need(t, "qemu-system-x86_64", "qemu-img")
-	must(t, "build", "-f", "../examples/full.yaml", "-o", dir, "--locked", "--progress", "quiet", "--set", parts)
+	must(t, "build", "-f", "../examples/full.yaml", "-o", dir, "--locked", "--progress", "quiet",
+		"--set", parts, "--set", "spec.vsphere.firmware=bios")
 	image := filepath.Join(dir, "full-qemu.raw")
 	script, err := os.ReadFile("testdata/full-node.sh")
 	if err != nil {

@@ -289,7 +289,7 @@ func TestCtrlCEndsABuildAndLeavesNothing(t *testing.T) {
 	for name, marker := range map[string]string{
 		"reading inputs":      `"started".*"input: `,
 		"unpacking":           `unpacked \d+ packages`,
-		"installing":          `Preparing to unpack`,
+		"within a program":    `"output".*"(os: configure|kubernetes: compile)`, // whichever comes first
 		"starting to compile": `"started".*"kubernetes: compile`,
 	} {
 		t.Run(name, func(t *testing.T) { interruptAt(t, regexp.MustCompile(marker), cache, dir) })
