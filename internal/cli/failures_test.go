@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -297,6 +298,12 @@ func (x failure) run(t *testing.T) string {
 	t.Chdir(dir)
 	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
 	t.Setenv("XDG_CONFIG_HOME", filepath.Join(dir, "config"))
+	// go, which is asked for its settings, would leave a process that counts this
+	// later, in the folder that is gone by then.
+	telemetry := filepath.Join(dir, "config", "go", "telemetry")
+	if err := errors.Join(os.MkdirAll(telemetry, 0o755), os.WriteFile(filepath.Join(telemetry, "mode"), []byte("off"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	if x.setup != nil {
 		x.setup(fixture{t, dir})
 	}

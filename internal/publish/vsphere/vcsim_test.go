@@ -151,8 +151,10 @@ func start(t testing.TB, data int) *vcsim {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(t.Context(), program)
-	command.Env = append(os.Environ(), simulatorVariable+"=1")
+	// It ends with its standard input, and removes its datastores then: the test's
+	// context would kill it before.
+	command := exec.Command(program) //nolint:noctx // the cleanup below ends it
+	command.Env = append(os.Environ(), simulatorVariable+"=1", "TMPDIR="+t.TempDir())
 	command.Stderr = io.Discard // it logs each fault that it answers
 	stdin, err := command.StdinPipe()
 	if err != nil {

@@ -8,13 +8,25 @@ set -u
 export KUBECONFIG=/etc/kubernetes/admin.conf
 here=${0%/*}
 config=$here/kubeadm.yaml
+patches=$here/patches
 log=$here/kubeadm.log
 
 # kubeadm names the API version that it writes itself; older ones it may warn of.
 write_config() {
 	api=$(kubeadm config print init-defaults | sed -n 's|^apiVersion: kubeadm.k8s.io/||p' | head -n 1)
 	version=$(cat /etc/kubernetes-version)
-	sed "s/@VERSION@/$version/" "$here/kubeadm-$api.yaml" >"$config"
+	sed "s/@VERSION@/$version/; s|@PATCHES@|$patches|" "$here/kubeadm-$api.yaml" >"$config"
+}
+
+# The API server is asked every second whether it is ready: under emulation that
+# alone takes a good part of a CPU, and the control plane starves itself.
+write_patches() {
+	mkdir -p "$patches"
+	for component in kube-apiserver kube-controller-manager kube-scheduler etcd; do
+		probes='"livenessProbe":{"periodSeconds":60},"startupProbe":{"periodSeconds":20,"failureThreshold":60}'
+		[ "$component" != kube-apiserver ] || probes="$probes,\"readinessProbe\":{\"periodSeconds\":20}"
+		printf '{"spec":{"containers":[{"name":"%s",%s}]}}\n' "$component" "$probes" >"$patches/$component.json"
+	done
 }
 
 # kubeadm wants 2 CPUs and 1700 MiB: only a smaller machine may go without.
@@ -24,7 +36,7 @@ ignored() {
 }
 
 kubeadm_init() {
-	write_config || return 1
+	write_config && write_patches || return 1
 	started=$(date +%s)
 	if kubeadm init --config "$config" --ignore-preflight-errors "$(ignored)" --v=1 >"$log" 2>&1; then
 		echo "kubeadm init took $(($(date +%s) - started)) s"
