@@ -77,9 +77,15 @@ node_registered() {
 	[ -n "$nodes" ]
 }
 
-# kube-proxy runs from its own image, with that image's iptables: its rules for
-# the API server's service are what shows that it works.
-service_rules() { iptables --table nat --list-rules KUBE-SERVICES | grep 'default/kubernetes:https'; }
+# kube-proxy runs from its own image: its rules for the API server's service are
+# what shows that it works. That image's iptables lists them, for an older one on
+# the host can't read what a newer one wrote.
+service_rules() {
+	proxy=$(crictl --timeout 60s ps --quiet --name kube-proxy)
+	rules=$(crictl --timeout 60s exec --sync --timeout 60 "$proxy" /usr/sbin/iptables --table nat --list-rules KUBE-SERVICES ||
+		iptables --table nat --list-rules KUBE-SERVICES)
+	printf '%s\n' "$rules" | grep 'default/kubernetes:https'
+}
 
 # The console shows kubeadm's progress, so that the error of a hang does, too.
 : >"$log"
