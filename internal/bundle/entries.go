@@ -2,9 +2,7 @@ package bundle
 
 import (
 	"encoding/json"
-	"errors"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,17 +17,21 @@ import (
 // which was used later has. Nobody may be using the store: blobs that no bundle
 // has, and those that are not whole, were left by a process that is gone.
 func Entries(dir string) ([]lru.Entry, error) {
-	blobs, err := filesOf(filepath.Join(dir, "blobs", "sha256"))
+	stored, err := lru.List(filepath.Join(dir, "blobs", "sha256"))
 	if err != nil {
 		return nil, err
 	}
-	records, err := filesOf(filepath.Join(dir, "index"))
+	blobs := map[string]fs.FileInfo{} // that no bundle takes yet
+	for _, blob := range stored {
+		blobs[blob.Name()] = blob
+	}
+	records, err := lru.List(filepath.Join(dir, "index"))
 	if err != nil {
 		return nil, err
 	}
 	var entries []lru.Entry
-	newestFirst := func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) }
-	for _, record := range slices.SortedFunc(maps.Values(records), newestFirst) {
+	slices.SortFunc(records, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
+	for _, record := range records {
 		path := filepath.Join(dir, "index", record.Name())
 		entry := lru.Entry{Bytes: record.Size(), Used: record.ModTime(), Stale: true}
 		paths := []string{path} // the record first: what names nothing is only stale
@@ -48,8 +50,8 @@ func Entries(dir string) ([]lru.Entry, error) {
 		path := filepath.Join(dir, "blobs", "sha256", name)
 		entries = append(entries, lru.Entry{Bytes: info.Size(), Used: info.ModTime(), Stale: true, Remove: func() error { return lru.Remove(path) }})
 	}
-	ingests, err := os.ReadDir(filepath.Join(dir, "ingest"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	ingests, err := lru.List(filepath.Join(dir, "ingest"))
+	if err != nil {
 		return nil, err
 	}
 	for _, i := range ingests {
@@ -86,23 +88,6 @@ func named(dir, record string) []string {
 		}
 	}
 	return blobs
-}
-
-// filesOf returns the files of a folder by name; none if it is not there.
-func filesOf(dir string) (map[string]fs.FileInfo, error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	files := map[string]fs.FileInfo{}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			return nil, err
-		}
-		files[e.Name()] = info
-	}
-	return files, err
 }
 
 func removeAll(paths []string) error {

@@ -166,14 +166,8 @@ goes to standard error.`,
 // findLock returns the first lock that fits the image, beside the NodeImage or
 // in the output folder; nil if there is none and that is allowed.
 func findLock(image *v1alpha1.NodeImage, required bool, dirs ...string) (*lock.Lock, error) {
-	found, err := lookForLock(image, dirs...)
-	switch {
-	case err != nil || found.lock != nil || !required:
-		return found.lock, err
-	case found.stale:
-		return nil, fault.New(fault.BadSpec, "run nodesmith lock, review the change and build again", "--locked: %s was made for other inputs than the NodeImage now has", found.path)
-	}
-	return nil, fault.New(fault.BadSpec, "run nodesmith lock first", "--locked: there is no %s", found.path)
+	found, err := lookForLock(image, required, dirs...)
+	return found.lock, err
 }
 
 // foundLock is what lookForLock found.
@@ -184,7 +178,8 @@ type foundLock struct {
 }
 
 // lookForLock looks for a lock that fits the image in one folder after the other.
-func lookForLock(image *v1alpha1.NodeImage, dirs ...string) (foundLock, error) {
+// That there is none is an error if one is required.
+func lookForLock(image *v1alpha1.NodeImage, required bool, dirs ...string) (foundLock, error) {
 	found := foundLock{path: filepath.Join(dirs[0], pipeline.LockName(image))}
 	for _, dir := range dirs {
 		path := filepath.Join(dir, pipeline.LockName(image))
@@ -199,7 +194,13 @@ func lookForLock(image *v1alpha1.NodeImage, dirs ...string) (foundLock, error) {
 			found = foundLock{path: path, stale: true}
 		}
 	}
-	return found, nil
+	switch {
+	case !required:
+		return found, nil
+	case found.stale:
+		return found, fault.New(fault.BadSpec, "run nodesmith lock, review the change and build again", "--locked: %s was made for other inputs than the NodeImage now has", found.path)
+	}
+	return found, fault.New(fault.BadSpec, "run nodesmith lock first", "--locked: there is no %s", found.path)
 }
 
 func lockCommand(s streams) *cobra.Command {

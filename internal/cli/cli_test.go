@@ -9,6 +9,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/progress/display"
 )
 
 const spec12 = `apiVersion: nodesmith.dev/v1alpha1
@@ -98,7 +99,7 @@ func TestValidateSaysWhatItRead(t *testing.T) {
 
 func TestSizesAreShownInUnitsOf1024(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 8 << 30: "8.0 GiB", 1436 << 20: "1.4 GiB"} {
-		if got := bytes1024(n); got != want {
+		if got := display.Bytes(n); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}
 	}

@@ -30,16 +30,16 @@ func printClosing(w io.Writer, image *v1alpha1.NodeImage, artifacts []pipeline.A
 	for _, s := range stages {
 		state, size := "cached", "-"
 		if !s.Cached {
-			state = display.Duration(time.Duration(s.Seconds * float64(time.Second)))
+			state = display.Seconds(s.Seconds)
 		}
 		if s.SizeBytes > 0 {
-			size = bytes1024(s.SizeBytes)
+			size = display.Bytes(s.SizeBytes)
 		}
 		fmt.Fprintf(t, "  %s\t%s\t%s\t\n", s.Name, state, size)
 	}
 	fmt.Fprintln(t, "\n  FILE\tDISK\tSTORED\t")
 	for _, a := range artifacts {
-		fmt.Fprintf(t, "  %s\t%s\t%s\t\n", a.Path, bytes1024(a.SizeBytes), bytes1024(a.StoredBytes))
+		fmt.Fprintf(t, "  %s\t%s\t%s\t\n", a.Path, display.Bytes(a.SizeBytes), display.Bytes(a.StoredBytes))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -77,6 +77,3 @@ func printBuild(ctx context.Context, w io.Writer, image *v1alpha1.NodeImage, art
 	}
 	return printJSON(w, document)
 }
-
-// bytes1024 returns a size for people, in units of 1024.
-func bytes1024(n int64) string { return display.Bytes(n) }

@@ -33,7 +33,11 @@ Passwords are not shown. Flags of other commands stand before all of them.`,
 			if markdown {
 				return writeConfigPage(s.out)
 			}
-			values, path, err := host.Effective(c.Context())
+			settings, err := host.Read(c.Context())
+			if err != nil {
+				return err
+			}
+			values, path, err := host.Effective(settings)
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"nodesmith.dev/nodesmith/internal/progress/display"
 	"nodesmith.dev/nodesmith/internal/store"
 )
 
@@ -123,7 +124,7 @@ func printDescription(w io.Writer, d description) error {
 	for _, disk := range d.Disks {
 		fmt.Fprintf(t, "\ndisk for %s\t%s, boots on %s\n", disk.Infrastructure, disk.Architecture, strings.Join(disk.Firmware, ", "))
 		fmt.Fprintf(t, "  digest\t%s\n  manifest\t%s\n", disk.Digest, disk.Manifest)
-		fmt.Fprintf(t, "  size\t%s; %d chunks of %s that are not zero, %s stored\n", bytesText(disk.SizeBytes), disk.Chunks, bytes1024(disk.ChunkBytes), bytes1024(disk.StoredBytes))
+		fmt.Fprintf(t, "  size\t%s; %d chunks of %s that are not zero, %s stored\n", bytesText(disk.SizeBytes), disk.Chunks, display.Bytes(disk.ChunkBytes), display.Bytes(disk.StoredBytes))
 		fmt.Fprintf(t, "  formats\t%s\n", strings.Join(disk.Formats, ", "))
 		if !disk.Whole {
 			fmt.Fprintf(t, "  damaged\tchunks are missing: build or pull the image again\n")
@@ -139,7 +140,7 @@ func printDescription(w io.Writer, d description) error {
 	}
 	fmt.Fprintln(t, "\nDOCUMENT\tSIZE\tTYPE")
 	for _, doc := range d.Documents {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", doc.Title, bytes1024(doc.SizeBytes), doc.Type)
+		fmt.Fprintf(t, "%s\t%s\t%s\n", doc.Title, display.Bytes(doc.SizeBytes), doc.Type)
 	}
 	return t.Flush()
 }

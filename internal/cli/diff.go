@@ -11,6 +11,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/diff"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/manifest"
+	"nodesmith.dev/nodesmith/internal/progress/display"
 )
 
 // comparison is what the flags of diff say.
@@ -61,7 +62,7 @@ func (o comparison) run(ctx context.Context, s streams, a, b string) error {
 	if o.asJSON {
 		err = printJSON(s.out, report)
 	} else {
-		err = report.WriteText(s.out, diff.TextOptions{All: o.all, Blocks: o.blocks, Size: bytes1024})
+		err = report.WriteText(s.out, diff.TextOptions{All: o.all, Blocks: o.blocks, Size: display.Bytes})
 	}
 	if o.exitCode && !report.Equal {
 		err = errors.Join(err, fault.New(fault.Different, "", "%s and %s differ", a, b))

@@ -11,6 +11,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/pipeline"
+	"nodesmith.dev/nodesmith/internal/progress/display"
 	"nodesmith.dev/nodesmith/internal/store"
 )
 
@@ -86,7 +87,7 @@ func export(c *cobra.Command, s streams, disks []*store.Disk, options pipeline.E
 			return readFault(err)
 		}
 		for _, a := range artifacts {
-			fmt.Fprintf(s.err, "%-12s %-6s %s disk, %s stored\n", a.Infrastructure, a.Format, bytes1024(a.SizeBytes), bytes1024(a.StoredBytes))
+			fmt.Fprintf(s.err, "%-12s %-6s %s disk, %s stored\n", a.Infrastructure, a.Format, display.Bytes(a.SizeBytes), display.Bytes(a.StoredBytes))
 			if _, err := fmt.Fprintln(s.out, a.Path); err != nil {
 				return err
 			}

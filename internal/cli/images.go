@@ -13,6 +13,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/progress/display"
 	"nodesmith.dev/nodesmith/internal/proof"
 	"nodesmith.dev/nodesmith/internal/store"
 )
@@ -116,7 +117,7 @@ func printImages(w io.Writer, list []store.Image) error {
 			tag = "@" + tag
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", i.Name, tag, i.OS, i.Kubernetes, strings.Join(i.Infrastructures, ","),
-			bytes1024(i.Bytes), i.Built.Format(time.DateOnly), i.Stored.Local().Format("2006-01-02 15:04"), provenText(i))
+			display.Bytes(i.Bytes), i.Built.Format(time.DateOnly), i.Stored.Local().Format("2006-01-02 15:04"), provenText(i))
 	}
 	return t.Flush()
 }
@@ -199,7 +200,7 @@ just now: then the next rm or prune frees it.`,
 				fmt.Fprintln(s.err, "Another nodesmith uses the store: the space is freed later.")
 				return nil
 			}
-			fmt.Fprintf(s.err, "Freed %s.\n", bytes1024(freed.Bytes))
+			fmt.Fprintf(s.err, "Freed %s.\n", display.Bytes(freed.Bytes))
 			return nil
 		},
 	}

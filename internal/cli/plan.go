@@ -41,10 +41,7 @@ PlanReport (nodesmith schema --kind PlanReport).`,
 				return err
 			}
 			defer closing(&err, spec)
-			if _, err := findLock(spec.image, locked, spec.dir, output); err != nil {
-				return err
-			}
-			found, err := lookForLock(spec.image, spec.dir, output)
+			found, err := lookForLock(spec.image, locked, spec.dir, output)
 			if err != nil {
 				return err
 			}
@@ -52,7 +49,7 @@ PlanReport (nodesmith schema --kind PlanReport).`,
 			if err != nil {
 				return err
 			}
-			machine, err := engine.machine(c.Context())
+			machine, err := engine.machine(settings)
 			if err != nil {
 				return err
 			}
@@ -77,12 +74,12 @@ PlanReport (nodesmith schema --kind PlanReport).`,
 	return c
 }
 
-// machine lists the machine's settings, with the engine that the flags name.
-func (f engineFlags) machine(ctx context.Context) ([]host.Value, error) {
-	values, _, err := host.Effective(ctx)
+// machine lists the machine's settings, in which the flags' engine stands already.
+func (f engineFlags) machine(settings host.Settings) ([]host.Value, error) {
+	values, _, err := host.Effective(settings)
 	for i := range values {
 		if values[i].Name == "engine.address" && f.engine.Address != "" {
-			values[i].Value, values[i].Origin = f.engine.Address, "--engine"
+			values[i].Origin = "--engine"
 		}
 	}
 	return values, err

@@ -5,7 +5,6 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/engine"
@@ -19,8 +18,7 @@ const maxValue = 60
 // printPlan says for people what a build would do.
 func printPlan(w io.Writer, image *v1alpha1.NodeImage, p *report.Plan) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Plan for %s: %s %s, Kubernetes %s, %s\n\n", p.Image,
-		image.Spec.OS.Distro, image.Spec.OS.Version, image.Spec.Kubernetes.Version, image.Spec.Architecture)
+	fmt.Fprintf(&b, "Plan for %s\n\n", titleOf(image))
 	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "  VALUE\tIS\tFROM\t")
 	for _, v := range p.Values {
@@ -77,7 +75,7 @@ func planSteps(t io.Writer, p *report.Plan) {
 	for _, s := range p.Steps {
 		last := "-"
 		if s.LastSeconds != nil {
-			last = display.Duration(time.Duration(*s.LastSeconds * float64(time.Second)))
+			last = display.Seconds(*s.LastSeconds)
 		}
 		fmt.Fprintf(t, "  %s\t%s\t%s\t\n", s.Name, last, stepState(s))
 	}
@@ -130,7 +128,7 @@ func planDownloads(t io.Writer, p *report.Plan) {
 
 // sizeOf is a size of files, some of which are unknown.
 func sizeOf(size int64, unknown int) string {
-	text := bytes1024(size)
+	text := display.Bytes(size)
 	if unknown > 0 {
 		text += fmt.Sprintf(", and %d of unknown size", unknown)
 	}
@@ -161,7 +159,7 @@ func planSum(p *report.Plan) string {
 	}
 	text := fmt.Sprintf("Lock: %s\nSteps: %s", p.Lock.Path, strings.Join(parts, ", "))
 	if p.Sum.LastSeconds > 0 {
-		text += fmt.Sprintf("; those that run or may run took %s when they last ran", display.Duration(time.Duration(p.Sum.LastSeconds*float64(time.Second))))
+		text += fmt.Sprintf("; those that run or may run took %s when they last ran", display.Seconds(p.Sum.LastSeconds))
 	}
 	if p.Sum.Downloads == 0 {
 		return text + "\nDownloads: none"

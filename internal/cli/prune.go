@@ -12,6 +12,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/housekeeping"
+	"nodesmith.dev/nodesmith/internal/progress/display"
 	"nodesmith.dev/nodesmith/internal/rootless"
 )
 
@@ -148,7 +149,7 @@ func boundText(k housekeeping.Kind) string {
 	if k.Bound == housekeeping.Unbounded {
 		return "none"
 	}
-	return bytes1024(k.Bound)
+	return display.Bytes(k.Bound)
 }
 
 // printKept lists what is kept.
@@ -156,7 +157,7 @@ func printKept(w io.Writer, r housekeeping.Report) error {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(t, "KIND\tSIZE\tBOUND\tPOLICY\tPATH")
 	for _, k := range r.Kinds {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", k.Name, bytes1024(k.Bytes), boundText(k), k.Policy, k.Path)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", k.Name, display.Bytes(k.Bytes), boundText(k), k.Policy, k.Path)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -172,12 +173,8 @@ func printPruned(w io.Writer, r housekeeping.Report, look bool) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(t, "KIND\tBEFORE\t%s\tAFTER\tBOUND\n", header)
-	var freed int64
 	for _, k := range r.Kinds {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", k.Name, bytes1024(k.Bytes), bytes1024(k.Freed), bytes1024(k.Bytes-k.Freed), boundText(k))
-		if k.Name != "compile" { // part of engine
-			freed += k.Freed
-		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", k.Name, display.Bytes(k.Bytes), display.Bytes(k.Freed), display.Bytes(k.Bytes-k.Freed), boundText(k))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -191,7 +188,7 @@ func printPruned(w io.Writer, r housekeeping.Report, look bool) error {
 	if err := printNotes(w, r); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, sum, bytes1024(freed))
+	_, err := fmt.Fprintf(w, sum, display.Bytes(r.Freed()))
 	return err
 }
 

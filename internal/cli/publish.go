@@ -18,6 +18,7 @@ import (
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/pipeline"
+	"nodesmith.dev/nodesmith/internal/progress/display"
 	"nodesmith.dev/nodesmith/internal/publish"
 )
 
@@ -302,7 +303,7 @@ func showJSON(w io.Writer, plan *publish.Plan) error {
 
 func showPlan(w io.Writer, plan *publish.Plan) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: sends %s at most\n", plan.Place, bytes1024(plan.Bytes()))
+	fmt.Fprintf(&b, "%s: sends %s at most\n", plan.Place, display.Bytes(plan.Bytes()))
 	for _, step := range plan.Steps {
 		fmt.Fprintf(&b, "  %-7s %s", step.Action, words(step.Region, step.Kind, step.Name))
 		if step.Why != "" {

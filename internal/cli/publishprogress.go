@@ -3,11 +3,11 @@ package cli
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
+	"nodesmith.dev/nodesmith/internal/progress/display"
 	"nodesmith.dev/nodesmith/internal/publish"
 )
 
@@ -45,12 +45,8 @@ func newPublishProgress(w io.Writer, mode string) *publishProgress {
 	if mode == progressQuiet {
 		p.w = io.Discard
 	}
-	file, ok := w.(*os.File)
-	if ok && mode == progressAuto {
-		info, err := file.Stat()
-		p.live = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	p.live = p.live || mode == progressTTY
+	_, terminal := terminalOf(w)
+	p.live = terminal && mode == progressAuto || mode == progressTTY
 	refresh := plainRefresh
 	if p.live {
 		refresh = liveRefresh
@@ -123,14 +119,14 @@ func (l *lane) line(now time.Time) string {
 	if l.sent == 0 || l.total == 0 {
 		return text
 	}
-	text += fmt.Sprintf("  %s of %s", bytes1024(l.sent), bytes1024(max(l.total, l.sent)))
+	text += fmt.Sprintf("  %s of %s", display.Bytes(l.sent), display.Bytes(max(l.total, l.sent)))
 	seconds := now.Sub(l.begun).Seconds()
 	if seconds < 1 {
 		return text
 	}
 	rate := float64(l.sent) / seconds
 	left := time.Duration(float64(max(l.total-l.sent, 0)) / rate * float64(time.Second))
-	return text + fmt.Sprintf("  %s/s  %v left", bytes1024(int64(rate)), left.Round(time.Second))
+	return text + fmt.Sprintf("  %s/s  %v left", display.Bytes(int64(rate)), left.Round(time.Second))
 }
 
 // say writes a line that stays. The lock is held.

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/progress/display"
 	"nodesmith.dev/nodesmith/internal/store"
 	"nodesmith.dev/nodesmith/internal/store/remote"
 )
@@ -22,7 +23,7 @@ func (f *transfer) register(c *cobra.Command) {
 // summarize says what was copied.
 func summarize(s streams, verb, what string, sum remote.Summary, start time.Time) {
 	fmt.Fprintf(s.err, "%s %s in %s: %s in %d blobs; %s were there\n", verb, what, time.Since(start).Round(100*time.Millisecond),
-		bytes1024(sum.Sent.Bytes), sum.Sent.Blobs, bytes1024(sum.There.Bytes))
+		display.Bytes(sum.Sent.Bytes), sum.Sent.Blobs, display.Bytes(sum.There.Bytes))
 }
 
 func pushCommand(s streams) *cobra.Command {

@@ -107,27 +107,29 @@ type file struct {
 // Local returns the settings of where things are kept, and how much of them. It
 // asks no program and is quick.
 func Local() (Settings, error) {
-	settings := Settings{Now: time.Now()}
-	cache, err := CacheDir()
-	if err != nil {
-		return settings, err
+	settings, _, err := local()
+	return settings, err
+}
+
+// local is Local, with the configuration file that it read.
+func local() (settings Settings, configured file, err error) {
+	settings.Now = time.Now()
+	if settings.CacheDir, err = CacheDir(); err != nil {
+		return settings, configured, err
 	}
-	settings.CacheDir = cache
-	configured, err := readFile()
-	if err != nil {
-		return settings, err
+	if configured, err = readFile(); err != nil {
+		return settings, configured, err
 	}
 	settings.Engine, settings.Bounds = configured.Engine, configured.Cache
 	settings.StoreDir, err = storeDir(configured)
-	return settings, err
+	return settings, configured, err
 }
 
 // Read returns the machine's settings: $XDG_CONFIG_HOME/nodesmith/config.yaml
 // first, then the environment and what the machine itself is configured with
 // (go env, apt's sources).
 func Read(ctx context.Context) (Settings, error) {
-	settings := Settings{Now: time.Now()}
-	cache, err := CacheDir()
+	settings, configured, err := local()
 	if err != nil {
 		return settings, err
 	}
@@ -135,14 +137,6 @@ func Read(ctx context.Context) (Settings, error) {
 		if value, ok := os.LookupEnv(name); ok {
 			settings.Network = append(settings.Network, name+"="+value)
 		}
-	}
-	settings.CacheDir = cache
-	configured, err := readFile()
-	if err != nil {
-		return settings, err
-	}
-	if settings.StoreDir, err = storeDir(configured); err != nil {
-		return settings, err
 	}
 	if settings.StateDir, err = StateDir(); err != nil {
 		return settings, err
@@ -153,7 +147,7 @@ func Read(ctx context.Context) (Settings, error) {
 	if configured.GoProxy != "" {
 		settings.GoProxy = configured.GoProxy
 	}
-	settings.OVASigning, settings.Engine, settings.Bounds = configured.OVASigning, configured.Engine, configured.Cache
+	settings.OVASigning = configured.OVASigning
 	settings.Mirrors = aptMirrors("/etc/apt")
 	for archive, mirrors := range configured.Mirrors {
 		settings.Mirrors[strings.TrimSuffix(archive, "/")] = mirrors

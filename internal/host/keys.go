@@ -1,7 +1,6 @@
 package host
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -177,13 +176,9 @@ func redactedList(text string) string {
 	return out.String()
 }
 
-// Effective returns the settings that count here, each with where it comes from,
-// and the path of the configuration file, "" if there is none.
-func Effective(ctx context.Context) (values []Value, path string, err error) {
-	settings, err := Read(ctx)
-	if err != nil {
-		return nil, "", err
-	}
+// Effective lists settings that Read returned, each with where it comes from, and
+// returns the path of the configuration file, "" if there is none.
+func Effective(settings Settings) (values []Value, path string, err error) {
 	path, written, err := fields()
 	if err != nil {
 		return nil, "", err

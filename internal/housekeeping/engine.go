@@ -22,7 +22,7 @@ func engineKinds(ctx context.Context, o Options) (_ []Kind, err error) {
 		Policy: "results of steps not used for longest go first, disks before all others",
 	}
 	compile := Kind{
-		Name: "compile", Path: dir, Bound: int64(bounds.Compile),
+		Name: compileKind, Path: dir, Bound: int64(bounds.Compile),
 		Policy: "part of engine: Go drops what it did not use for days; all of it goes when it is too large",
 	}
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {

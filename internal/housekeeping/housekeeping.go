@@ -64,6 +64,19 @@ type Report struct {
 	Swept int
 }
 
+// compileKind is the part of the engine's cache that compilers keep.
+const compileKind = "compile"
+
+// Freed is how many bytes are free now, or would be.
+func (r Report) Freed() (bytes int64) {
+	for _, k := range r.Kinds {
+		if k.Name != compileKind { // the engine's has them
+			bytes += k.Freed
+		}
+	}
+	return bytes
+}
+
 // folders are the kinds that lie in folders of the cache directory.
 var folders = []struct {
 	name, policy string

@@ -38,13 +38,7 @@ func Tidy(ctx context.Context, settings host.Settings, log func(format string, a
 		_ = f.Close() // empty
 		lru.Touch(stamp)
 	}
-	var freed int64
-	for _, k := range r.Kinds {
-		if k.Name != "compile" { // part of engine
-			freed += k.Freed
-		}
-	}
-	if freed > 0 {
+	if freed := r.Freed(); freed > 0 {
 		log("the caches were larger than their bounds: %d MiB were freed (nodesmith prune --list)", freed>>20)
 	}
 }

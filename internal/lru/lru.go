@@ -58,6 +58,25 @@ func Excess(entries []Entry, bound int64) []Entry {
 	return gone
 }
 
+// List returns what is in a folder; nothing if it is not there.
+func List(dir string) (found []fs.FileInfo, err error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, info)
+	}
+	return found, nil
+}
+
 // Tree returns the entry of a folder, or of one file, with everything below it.
 func Tree(path string) (Entry, error) {
 	info, err := os.Lstat(path)

@@ -155,17 +155,13 @@ func TestLargeInputsAreToldWithTheirBytes(t *testing.T) {
 func TestWorkIsToldLikeAStep(t *testing.T) {
 	r, lines := told()
 	w := r.Begin("lock", "lock modules")
-	w.Total(30)
 	w.Log("resolving %s", "etcd")
-	w.Add(10)
-	w.Add(10) // too soon
-	w.Add(10)
 	w.End(nil)
 	r.Begin("lock", "lock an image").End(errors.New("no\nroute"))
 	r.Begin("lock", "lock another").End(context.Canceled)
 	r.Message("a %s\x1b[31m", "message")
 	want := []string{
-		"started lock modules", "output lock modules | resolving etcd", "transferred lock modules | 10 of 30", "finished lock modules | 30 of 30",
+		"started lock modules", "output lock modules | resolving etcd", "finished lock modules",
 		"started lock an image", "failed lock an image | no route", "started lock another", "canceled lock another", "message  | a message",
 	}
 	if got := lines(); !slices.Equal(got, want) {

@@ -4,20 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 )
 
 // Work is something under way outside the engine. It is safe for concurrent use.
 type Work struct {
-	r          *Recorder
-	id         string
-	step       string
-	stage      string
-	from       time.Time
-	mu         sync.Mutex
-	bytes, all int64
-	told       time.Time
+	r               *Recorder
+	id, step, stage string
+	from            time.Time
 }
 
 // Begin notes that a step of a stage begins outside the engine. Whoever began it
@@ -26,7 +20,7 @@ func (r *Recorder) Begin(stage, step string) *Work {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.works++
-	w := &Work{r: r, id: fmt.Sprintf("work:%d", r.works), step: step, stage: stage, from: time.Now()}
+	w := &Work{r, fmt.Sprintf("work:%d", r.works), step, stage, time.Now()}
 	w.emit(Event{Time: w.from, Type: Started})
 	return w
 }
@@ -44,36 +38,10 @@ func (w *Work) Log(format string, args ...any) {
 	w.emit(Event{Time: time.Now(), Type: Output, Stream: "stderr", Text: sentence(fmt.Sprintf(format, args...))})
 }
 
-// Total says how many bytes there are to do.
-func (w *Work) Total(n int64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.all = n
-}
-
-// Add says that n more bytes are done.
-func (w *Work) Add(n int64) {
-	w.mu.Lock()
-	w.bytes += n
-	e := Event{Time: time.Now(), Type: Transferred, CurrentBytes: w.bytes, TotalBytes: w.all}
-	due := e.Time.Sub(w.told) >= between
-	if due {
-		w.told = e.Time
-	}
-	w.mu.Unlock()
-	if due {
-		w.r.mu.Lock()
-		defer w.r.mu.Unlock()
-		w.emit(e)
-	}
-}
-
 // End notes how the work ended.
 func (w *Work) End(err error) {
 	now := time.Now()
-	w.mu.Lock()
-	e := Event{Time: now, Type: Finished, Seconds: now.Sub(w.from).Seconds(), CurrentBytes: w.bytes, TotalBytes: w.all}
-	w.mu.Unlock()
+	e := Event{Time: now, Type: Finished, Seconds: now.Sub(w.from).Seconds()}
 	switch {
 	case errors.Is(err, context.Canceled):
 		e.Type = Canceled

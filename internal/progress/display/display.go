@@ -78,11 +78,11 @@ func (p *plain) Event(e progress.Event) {
 	case progress.Output:
 		text += " | " + e.Text
 	case progress.Failed:
-		text += fmt.Sprintf(" after %s: %s", took(e), e.Error)
+		text += fmt.Sprintf(" after %s: %s", Seconds(e.Seconds), e.Error)
 	case progress.Canceled:
-		text += fmt.Sprintf(" after %s, before its end", took(e))
+		text += fmt.Sprintf(" after %s, before its end", Seconds(e.Seconds))
 	case progress.Finished:
-		text += " in " + took(e)
+		text += " in " + Seconds(e.Seconds)
 		if e.CurrentBytes > 0 {
 			text += ", " + Bytes(e.CurrentBytes)
 		}
@@ -90,8 +90,6 @@ func (p *plain) Event(e progress.Event) {
 	}
 	_, _ = fmt.Fprintf(p.w, "%8s  %-6s  %s\n", Duration(e.Time.Sub(p.began)), word, text)
 }
-
-func took(e progress.Event) string { return Duration(time.Duration(e.Seconds * float64(time.Second))) }
 
 func (*plain) Close() {}
 

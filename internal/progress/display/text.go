@@ -118,6 +118,9 @@ func Duration(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
+// Seconds is Duration for a number of seconds.
+func Seconds(n float64) string { return Duration(time.Duration(n * float64(time.Second))) }
+
 // Bytes is a size for people, in units of 1024.
 func Bytes(n int64) string {
 	const units = "KMGTPE"

@@ -107,7 +107,10 @@ func unpacked(dir string, known, noted sizes) (entries []lru.Entry, err error) {
 // toolchains lists the toolchains that lock with, and what the go command keeps
 // between two locks.
 func toolchains(dir string, known, noted sizes) (entries []lru.Entry, err error) {
-	found, err := children(dir, toolchainsDir)
+	found, err := lru.List(filepath.Join(dir, toolchainsDir))
+	if err != nil {
+		return nil, err
+	}
 	for _, e := range found {
 		entry, err := folder(dir, filepath.Join(toolchainsDir, e.Name()), known, noted)
 		if err != nil {
@@ -115,9 +118,6 @@ func toolchains(dir string, known, noted sizes) (entries []lru.Entry, err error)
 		}
 		entry.Stale = strings.HasPrefix(e.Name(), unfinished)
 		entries = append(entries, entry)
-	}
-	if err != nil {
-		return nil, err
 	}
 	if entry, err := lru.Tree(filepath.Join(dir, goBuildDir)); err == nil {
 		entries = append(entries, entry)
@@ -128,7 +128,7 @@ func toolchains(dir string, known, noted sizes) (entries []lru.Entry, err error)
 // bundles lists the modules of locked components. Of files that several have, the
 // one that was used last has the bytes.
 func bundles(dir string, _, _ sizes) ([]lru.Entry, error) {
-	found, err := children(dir, bundlesDir)
+	found, err := lru.List(filepath.Join(dir, bundlesDir))
 	if err != nil {
 		return nil, err
 	}
@@ -206,20 +206,4 @@ func unlinked(dir string, _, _ sizes) ([]lru.Entry, error) {
 		return err
 	})
 	return []lru.Entry{entry}, err
-}
-
-// children returns what is in a folder of the cache directory.
-func children(dir, name string) (found []fs.FileInfo, err error) {
-	entries, err := os.ReadDir(filepath.Join(dir, name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, info)
-	}
-	return found, err
 }

@@ -1,9 +1,6 @@
 package registry
 
 import (
-	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -16,9 +13,9 @@ const pulling = ".pull-"
 // Entries lists the container images in dir. Nobody may be using it: what is not
 // whole was left by a process that is gone.
 func Entries(dir string) (entries []lru.Entry, err error) {
-	folders, err := os.ReadDir(filepath.Join(dir, "sha256"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+	folders, err := lru.List(filepath.Join(dir, "sha256"))
+	if err != nil {
+		return nil, err
 	}
 	for _, f := range folders {
 		entry, err := lru.Tree(filepath.Join(dir, "sha256", f.Name()))
@@ -28,5 +25,5 @@ func Entries(dir string) (entries []lru.Entry, err error) {
 		entry.Stale = strings.HasPrefix(f.Name(), pulling)
 		entries = append(entries, entry)
 	}
-	return entries, err
+	return entries, nil
 }
