@@ -264,13 +264,25 @@ func TestLockedNeedsALockThatFits(t *testing.T) {
 
 func TestCtrlCEndsABuildAndLeavesNothing(t *testing.T) {
 	testenv.NeedRoot(t)
-	cache, dir := t.TempDir(), t.TempDir()
+	for name, marker := range map[string]string{
+		"reading inputs":      `"started".*"input: `,
+		"unpacking":           `unpacked \d+ packages`,
+		"within a program":    `"output".*"(os: configure|kubernetes: compile)`, // whichever comes first
+		"starting to compile": `"started".*"kubernetes: compile`,
+	} {
+		t.Run(name, func(t *testing.T) { interruptAt(t, regexp.MustCompile(marker)) })
+	}
+}
+
+// emptyEngine returns a folder for the caches of an engine that has built
+// nothing, on the downloads that this machine has.
+func emptyEngine(t *testing.T) string {
+	t.Helper()
+	cache := t.TempDir()
 	user, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// An engine of its own, so that there is something to interrupt, on the
-	// downloads that are there.
 	if err := os.Mkdir(filepath.Join(cache, "nodesmith"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -279,6 +291,15 @@ func TestCtrlCEndsABuildAndLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return cache
+}
+
+// interruptAt starts a build, sends SIGINT when its progress shows marker, and
+// checks what is left.
+func interruptAt(t *testing.T, marker *regexp.Regexp) {
+	// Neither the engine nor the store has the image, nor a part of it: what an
+	// engine has, it neither starts nor says.
+	cache, dir := emptyEngine(t), t.TempDir()
 	lock, err := os.ReadFile(filepath.Join(built, "debian-12.lock.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -286,30 +307,19 @@ func TestCtrlCEndsABuildAndLeavesNothing(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "debian-12.lock.yaml"), lock, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for name, marker := range map[string]string{
-		"reading inputs":      `"started".*"input: `,
-		"unpacking":           `unpacked \d+ packages`,
-		"within a program":    `"output".*"(os: configure|kubernetes: compile)`, // whichever comes first
-		"starting to compile": `"started".*"kubernetes: compile`,
-	} {
-		t.Run(name, func(t *testing.T) { interruptAt(t, regexp.MustCompile(marker), cache, dir) })
-	}
-}
-
-// interruptAt starts a build, sends SIGINT when its progress shows marker, and
-// checks what is left.
-func interruptAt(t *testing.T, marker *regexp.Regexp, cache, dir string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, "build", "-f", example, "-o", dir, "--locked", "--progress", "json")
-	// Neither the engine nor the store has the image.
 	cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache, "XDG_DATA_HOME="+cache)
+	// A build that does not get there is ended, not killed: its mounts are its own.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
 	watch := &trigger{marker: marker, fire: func() { _ = cmd.Process.Signal(os.Interrupt) }}
 	cmd.Stderr = watch
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	err := cmd.Wait()
+	err = cmd.Wait()
 	if cmd.ProcessState.ExitCode() != fault.Interrupted.ExitCode() || !watch.fired {
 		t.Fatalf("%v; marker seen: %v\n%s", err, watch.fired, watch.seen.String())
 	}

@@ -1,5 +1,3 @@
-//go:build all
-
 package test
 
 import (
