@@ -95,7 +95,8 @@ one document, a BuildReport (nodesmith schema --kind BuildReport). Everything el
 goes to standard error.`,
 		Example: `  nodesmith build -f examples/debian-12.yaml -o out
   nodesmith build -f examples/debian-12.yaml --json | jq -r '.artifacts[].digest'
-  nodesmith build -f examples/debian-12.yaml --set spec.kubernetes.version=v1.34.1`,
+  nodesmith build -f examples/debian-12.yaml --set spec.kubernetes.version=v1.34.1
+  nodesmith build -f examples/debian-12.yaml --infrastructure vsphere,aws`,
 		RunE: progress.told(s, func(c *cobra.Command, _ []string) (err error) {
 			start := time.Now()
 			spec, err := flags.read(c.InOrStdin())
@@ -153,6 +154,7 @@ goes to standard error.`,
 		}),
 	}
 	flags.register(c)
+	flags.registerInfrastructure(c)
 	progress.register(c)
 	engine.register(c)
 	signing.register(c)

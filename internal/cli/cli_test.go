@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,6 +95,18 @@ func TestValidateSaysWhatItRead(t *testing.T) {
 	exit := Main([]string{"validate", "-f", write(t, "web.yaml", spec12), "--set", "spec.os.version=13"}, &out, &errOut)
 	if exit != 0 || !strings.Contains(out.String(), "debian 13, Kubernetes v1.34.0") || errOut.Len() > 0 {
 		t.Errorf("exit code %d, stdout %q, stderr %q", exit, out.String(), errOut.String())
+	}
+}
+
+func TestInfrastructuresOfTheCommandLineReplaceTheSpecs(t *testing.T) {
+	flags := specFlags{file: write(t, "web.yaml", spec12), infrastructures: []string{"vsphere", "aws"}}
+	read, err := flags.read(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	if got := read.image.Spec.Infrastructures; !slices.Equal(got, flags.infrastructures) {
+		t.Errorf("got %v, want %v", got, flags.infrastructures)
 	}
 }
 

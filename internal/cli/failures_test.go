@@ -190,6 +190,8 @@ var failures = []failure{
 	{name: "--set of a field with a typo", setup: specWith(), args: asTyped("validate -f web.yaml --set spec.kubernets.version=v1.34.1")},
 	{name: "--set without a value", setup: specWith(), args: asTyped("validate -f web.yaml --set spec.kubernetes.version")},
 
+	{name: "--infrastructure that is none", setup: specWith(), args: asTyped("plan -f web.yaml --infrastructure qemu,moon")},
+
 	// The lock.
 	{name: "no lock", setup: specWith(), args: asTyped("build -f web.yaml --locked")},
 	{name: "a lock for other inputs", setup: func(f fixture) { specWith()(f); f.write("web.lock.yaml", staleLock) }, args: asTyped("build -f web.yaml --locked")},

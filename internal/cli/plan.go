@@ -67,6 +67,7 @@ PlanReport (nodesmith schema --kind PlanReport).`,
 		},
 	}
 	flags.register(c)
+	flags.registerInfrastructure(c)
 	engine.register(c)
 	c.Flags().StringVarP(&output, "output", "o", "out", "the `DIR` that would receive the image files")
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document, a PlanReport, on standard output")

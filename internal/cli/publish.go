@@ -88,7 +88,11 @@ func (o *publishing) targets(stdin io.Reader) (_ v1alpha1.PublishSpec, context f
 
 func (o *publishing) spec(file *specFile) (v1alpha1.PublishSpec, error) {
 	if v1alpha1.KindOf(file.data) == v1alpha1.Kind {
-		document, err := v1alpha1.Load(file.name, file.data, o.set)
+		set, err := o.overrides()
+		if err != nil {
+			return v1alpha1.PublishSpec{}, err
+		}
+		document, err := v1alpha1.Load(file.name, file.data, set)
 		if err != nil {
 			return v1alpha1.PublishSpec{}, err
 		}

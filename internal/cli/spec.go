@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -17,13 +19,32 @@ import (
 
 // specFlags are the flags that name a NodeImage.
 type specFlags struct {
-	file string
-	set  []string
+	file            string
+	set             []string
+	infrastructures []string
 }
 
 func (f *specFlags) register(c *cobra.Command) {
 	c.Flags().StringVarP(&f.file, "file", "f", "", "the NodeImage `FILE` (- reads standard input)")
 	c.Flags().StringArrayVar(&f.set, "set", nil, "override a field: `PATH=VALUE`, e.g. spec.kubernetes.version=v1.34.1 (repeatable)")
+}
+
+// registerInfrastructure adds the flag that builds for other infrastructures than
+// the NodeImage names.
+func (f *specFlags) registerInfrastructure(c *cobra.Command) {
+	c.Flags().StringSliceVar(&f.infrastructures, "infrastructure", nil, "for which `NAME` (repeatable; default: spec.infrastructures). A lock that has it is kept to")
+}
+
+// overrides are what the flags say, as --set says it.
+func (f *specFlags) overrides() ([]string, error) {
+	if len(f.infrastructures) == 0 {
+		return f.set, nil
+	}
+	names, err := json.Marshal(f.infrastructures) // which is YAML, whatever is in the names
+	if err != nil {
+		return nil, err
+	}
+	return append(slices.Clone(f.set), "spec.infrastructures="+string(names)), nil
 }
 
 // spec is a valid NodeImage and where it came from.
@@ -47,7 +68,11 @@ func (f *specFlags) read(stdin io.Reader) (*spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	return file.nodeImage(f.set)
+	set, err := f.overrides()
+	if err != nil {
+		return nil, err
+	}
+	return file.nodeImage(set)
 }
 
 // specFile is the text of a file and the build context that it stands in.
