@@ -46,7 +46,7 @@ test: test-deps build ## everything that CI runs
 
 .PHONY: test-all
 test-all: test ## test, then every Kubernetes on every Debian, every format booted, hundreds of faults: hours
-	@go test -tags all -count=1 -timeout 6h -v -run 'TestEveryKubernetesOnEveryOS|TestTheImageBootsFromEveryFormat|TestBootstrapDataOfSecretsManager|TestAMachineBehindAProxy' ./test
+	@go test -tags all -count=1 -timeout 6h -v -run 'TestTheMatrix|TestTheImageBootsFromEveryFormat|TestBootstrapDataOfSecretsManager|TestAMachineBehindAProxy' ./test
 	@go test -tags all -count=1 -timeout 2h -run 'TestTwoHundredFaults' ./internal/publish/...
 	@go test -tags all -count=1 -timeout 6h -v ./test/faults
 
@@ -61,6 +61,10 @@ lint: ## golangci-lint, govulncheck and shellcheck
 .PHONY: bench
 bench: test-deps build ## measure what docs/benchmarks.md states
 	@scripts/bench.sh
+
+.PHONY: bench-matrix
+bench-matrix: test-deps build ## build 2 Debians x 2 Kubernetes x 2 infrastructures from empty caches: half an hour
+	@NODESMITH_MATRIX=2x2x2 go test -tags all -count=1 -timeout 2h -v -run TestTheMatrix ./test
 
 .PHONY: bench-formats
 bench-formats: test-deps build ## compare format conversion with qemu-img, as ratios

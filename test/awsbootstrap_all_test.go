@@ -55,7 +55,7 @@ func TestBootstrapDataOfSecretsManagerReachesEveryDebian(t *testing.T) {
 		t.Fatal(err)
 	}
 	aws, _ := infra.Find("aws")
-	for _, release := range matrixReleases {
+	for _, release := range wholeMatrix.releases {
 		t.Run("debian-"+release, func(t *testing.T) {
 			dir := t.TempDir()
 			image := strings.TrimSpace(must(t, "build", "-f", "../examples/debian-12-aws.yaml", "-o", dir, "--progress", "plain",
