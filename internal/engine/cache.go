@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"encoding/csv"
+	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -98,13 +100,20 @@ func fresh(entries []client.CacheOptionsEntry) []client.CacheOptionsEntry {
 	return copied
 }
 
-// imports are the cache imports of a gateway's solve.
-func (c caches) imports() []gateway.CacheOptionsEntry {
-	imports := make([]gateway.CacheOptionsEntry, len(c.from))
-	for i, e := range fresh(c.from) {
-		imports[i] = gateway.CacheOptionsEntry{Type: e.Type, Attrs: e.Attrs}
+// importsKey is under which BuildKit's client hands a build its cache imports, as
+// JSON: those of folders with the digest of what is in them.
+const importsKey = "cache-imports"
+
+// importsOf returns the cache imports of a gateway's solve.
+func importsOf(c gateway.Client) (imports []gateway.CacheOptionsEntry, err error) {
+	text := c.BuildOpts().Opts[importsKey]
+	if text == "" {
+		return nil, nil
 	}
-	return imports
+	if err := json.Unmarshal([]byte(text), &imports); err != nil {
+		return nil, fmt.Errorf("the caches to import from: %w", err)
+	}
+	return imports, nil
 }
 
 // credentials lets the engine ask for the user's logins at registries, those

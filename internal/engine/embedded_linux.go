@@ -263,27 +263,28 @@ func newController(ctx context.Context, options Options, sessions *session.Manag
 	entries := int64(historyEntries)
 	registries := resolver.NewRegistryConfig(nil)
 	results := solver.NewCacheManager(ctx, "local", cache, worker.NewCacheResultStorage(workers))
+	importers := map[string]remotecache.ResolveCacheImporterFunc{
+		"local":    localcache.ResolveCacheImporterFunc(sessions),
+		"registry": registrycache.ResolveCacheImporterFunc(sessions, w.ContentStore(), registries),
+	}
 	return control.NewController(control.Opt{
 		SessionManager:   sessions,
 		WorkerController: workers,
-		Frontends:        map[string]frontend.Frontend{planFrontend: &planner{results, workers}},
+		Frontends:        map[string]frontend.Frontend{planFrontend: &planner{results, workers, importers}},
 		ResolveCacheExporterFuncs: map[string]remotecache.ResolveCacheExporterFunc{
 			"local":    localcache.ResolveCacheExporterFunc(sessions),
 			"registry": registrycache.ResolveCacheExporterFunc(sessions, registries),
 		},
-		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
-			"local":    localcache.ResolveCacheImporterFunc(sessions),
-			"registry": registrycache.ResolveCacheImporterFunc(sessions, w.ContentStore(), registries),
-		},
-		CacheManager:   results,
-		MeterProvider:  noop.NewMeterProvider(),
-		HistoryDB:      history,
-		CacheStore:     cache,
-		LeaseManager:   w.LeaseManager(),
-		ContentStore:   w.ContentStore(),
-		HistoryConfig:  &config.HistoryConfig{MaxEntries: &entries},
-		GarbageCollect: w.GarbageCollect,
-		GracefulStop:   ctx.Done(),
+		ResolveCacheImporterFuncs: importers,
+		CacheManager:              results,
+		MeterProvider:             noop.NewMeterProvider(),
+		HistoryDB:                 history,
+		CacheStore:                cache,
+		LeaseManager:              w.LeaseManager(),
+		ContentStore:              w.ContentStore(),
+		HistoryConfig:             &config.HistoryConfig{MaxEntries: &entries},
+		GarbageCollect:            w.GarbageCollect,
+		GracefulStop:              ctx.Done(),
 	})
 }
 

@@ -174,9 +174,11 @@ func (e *Engine) ReadFile(ctx context.Context, title string, state llb.State, pa
 	var data []byte
 	err = e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
 		_, err := c.Build(ctx, e.solveOptions(), "nodesmith", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-			result, err := c.Solve(ctx, gateway.SolveRequest{
-				Definition: definition.ToPB(), Evaluate: true, CacheImports: e.caches.imports(),
-			})
+			imports, err := importsOf(c)
+			if err != nil {
+				return nil, err
+			}
+			result, err := c.Solve(ctx, gateway.SolveRequest{Definition: definition.ToPB(), Evaluate: true, CacheImports: imports})
 			if err != nil {
 				return nil, err
 			}
@@ -196,6 +198,8 @@ func (e *Engine) solveOptions() client.SolveOpt {
 	options := client.SolveOpt{
 		OCIStores:    map[string]content.Store{bundle.StoreID: e.options.Inputs},
 		CacheImports: fresh(e.caches.from),
+		// BuildKit's client writes what it imports into it.
+		FrontendAttrs: map[string]string{},
 	}
 	if len(e.caches.from)+len(e.caches.to) > 0 {
 		options.Session = credentials()

@@ -17,12 +17,14 @@ import (
 // lookup finds out what a solver would find in its cache, edge by edge as
 // BuildKit's solver does (solver/edge.go): first by what steps are defined by,
 // then, where that finds nothing, by the content of what goes into them. Where
-// that content is made by a step that will run, it is not known.
+// that content is made by a step that will run, or would first be imported, it is
+// not known.
 //
 // Nothing is written: the cache is asked for one key at a time, for which it
 // adds no links. Memory grows with the number of steps.
 type lookup struct {
-	cache   solver.CacheManager
+	own     solver.CacheManager // the engine's
+	cache   solver.CacheManager // and what is imported
 	sid     string
 	resolve func(solver.Vertex) (solver.Op, error)
 	maps    map[digest.Digest]*solver.CacheMap
@@ -40,15 +42,21 @@ type keys map[string]*solver.CacheKey
 type found struct {
 	keys   keys
 	record *solver.CacheRecord // nil for none
+	// here says that the record's result is the engine's own.
+	here bool
 	// unknown are the inputs on whose content it depends whether there is one.
 	unknown edges
 	// open says that the step may get a key which the cache has, once it ran.
 	open bool
 }
 
-func newLookup(cache solver.CacheManager, sid string, resolve func(solver.Vertex) (solver.Op, error)) *lookup {
+func newLookup(own solver.CacheManager, imported []solver.CacheManager, sid string, resolve func(solver.Vertex) (solver.Op, error)) *lookup {
+	cache := own
+	if len(imported) > 0 {
+		cache = solver.NewCombinedCacheManager(append([]solver.CacheManager{own}, imported...), own)
+	}
 	return &lookup{
-		cache: cache, sid: sid, resolve: resolve, maps: map[digest.Digest]*solver.CacheMap{}, opts: solver.CacheOpts{},
+		own: own, cache: cache, sid: sid, resolve: resolve, maps: map[digest.Digest]*solver.CacheMap{}, opts: solver.CacheOpts{},
 		fast: map[edgeID]keys{}, edges: map[edgeID]*found{},
 	}
 }
@@ -188,18 +196,21 @@ func (k keys) and(other keys) keys {
 	return both
 }
 
-// record returns a result that the cache has under one of the keys; nil for none.
-func (l *lookup) record(ctx context.Context, of keys) (*solver.CacheRecord, error) {
-	for _, key := range of {
-		records, err := l.cache.Records(l.context(ctx), key)
-		if err != nil {
-			return nil, err
-		}
-		if len(records) > 0 {
-			return records[0], nil
+// record returns a result that the cache has under one of the keys, the engine's
+// own (here) if it has one; nil for none.
+func (l *lookup) record(ctx context.Context, of keys) (_ *solver.CacheRecord, here bool, _ error) {
+	for _, cache := range []solver.CacheManager{l.own, l.cache} {
+		for _, key := range of {
+			records, err := cache.Records(l.context(ctx), key)
+			if err != nil {
+				return nil, false, err
+			}
+			if len(records) > 0 {
+				return records[0], cache == l.own, nil
+			}
 		}
 	}
-	return nil, nil
+	return nil, false, nil
 }
 
 // edge looks up an output of a step, and all that go into it.
@@ -214,7 +225,7 @@ func (l *lookup) edge(ctx context.Context, e solver.Edge) (*found, error) {
 	}
 	if _, is := source(e.Vertex); is {
 		f.open = placeholder(e.Vertex)
-	} else if f.record, err = l.record(ctx, f.keys); err != nil {
+	} else if f.record, f.here, err = l.record(ctx, f.keys); err != nil {
 		return nil, err
 	}
 	for _, input := range e.Vertex.Inputs() {
@@ -258,7 +269,7 @@ func (l *lookup) byContent(ctx context.Context, e solver.Edge, f *found) error {
 		}
 	}
 	f.keys = common
-	if f.record, err = l.record(ctx, common); err != nil || f.record != nil || len(f.unknown) == 0 {
+	if f.record, f.here, err = l.record(ctx, common); err != nil || f.record != nil || len(f.unknown) == 0 {
 		f.unknown = nil
 		return err
 	}
@@ -267,7 +278,7 @@ func (l *lookup) byContent(ctx context.Context, e solver.Edge, f *found) error {
 		return nil
 	}
 	f.open = len(sure) > 0
-	possible, err := l.record(ctx, sure)
+	possible, _, err := l.record(ctx, sure)
 	if possible == nil {
 		f.unknown = nil // it runs, whatever they hold
 	}
@@ -292,7 +303,7 @@ func (l *lookup) input(ctx context.Context, e solver.Edge, i int, m *solver.Cach
 	switch {
 	case is || compute == nil:
 		return matched, !in.open, nil
-	case in.record == nil:
+	case in.record == nil || !in.here:
 		return matched, false, nil
 	}
 	content, err := l.content(ctx, in.record, compute)
@@ -308,7 +319,7 @@ func (l *lookup) input(ctx context.Context, e solver.Edge, i int, m *solver.Cach
 // content returns the digest of what a result holds.
 func (l *lookup) content(ctx context.Context, record *solver.CacheRecord, compute solver.ResultBasedCacheFunc) (_ digest.Digest, err error) {
 	ctx = l.context(ctx)
-	result, err := l.cache.Load(ctx, record)
+	result, err := l.own.Load(ctx, record)
 	if err != nil {
 		return "", err
 	}

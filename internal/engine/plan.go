@@ -17,12 +17,20 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
-// planFrontend is the name of the frontend that only the embedded engine has:
-// it looks a graph up in the cache and runs nothing (planner_linux.go).
-const planFrontend = "nodesmith.plan"
+// planFrontend is the name of the frontend that only nodesmith's own engine has:
+// it looks a graph up in the cache and runs nothing (planner_linux.go). Another
+// form of the answer takes another name: engines are shared between versions.
+const planFrontend = "nodesmith.plan.2"
 
-// planKey is under which a frontend's result has the plan, []PlannedStep as JSON.
+// planKey is under which a frontend's result has the answer as JSON.
 const planKey = "nodesmith.plan"
+
+// answer is what the frontend says.
+type answer struct {
+	Steps []PlannedStep `json:"steps"`
+	// Unread says which caches could not be imported, and why.
+	Unread []string `json:"unread,omitempty"`
+}
 
 // StepState is what will become of a step.
 type StepState string
@@ -57,8 +65,8 @@ const asked = "asked "
 
 // Plan says of every step of the graphs what Solve would do with it now if it
 // were given those of solve, a step behind those it depends on. It runs no step
-// and unpacks no input. Of an engine that is Remote it says nothing but what is
-// not asked for: there is no frontend there that looks into its cache.
+// and unpacks no input. A BuildKit that is no nodesmith's can't be asked: there
+// is no frontend there that looks into its cache.
 func (e *Engine) Plan(ctx context.Context, title string, solve, others []llb.State) ([]PlannedStep, error) {
 	inputs := map[string]*pb.Definition{}
 	for i, state := range slices.Concat(solve, others) {
@@ -72,13 +80,39 @@ func (e *Engine) Plan(ctx context.Context, title string, solve, others []llb.Sta
 		}
 		inputs[name] = definition.ToPB()
 	}
-	if e.Remote() || len(inputs) == 0 {
-		return unasked(inputs)
+	if len(inputs) == 0 {
+		return nil, nil
 	}
-	var data []byte
-	err := e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
+	data, err := e.ask(ctx, title, inputs)
+	if err != nil && strings.Contains(err.Error(), "invalid frontend: "+planFrontend) {
+		if e.Remote() {
+			return unasked(inputs)
+		}
+		return nil, fault.New(fault.Engine, "wait until it has ended, then plan again",
+			"%s: the engine in %s is run by another nodesmith, of a version that can't plan", title, e.options.Root)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var a answer
+	if err := json.Unmarshal(data, &a); err != nil {
+		return nil, fmt.Errorf("%s: the engine's answer: %w", title, err)
+	}
+	for _, line := range a.Unread {
+		e.options.Log("%s", line)
+	}
+	return a.Steps, nil
+}
+
+// ask solves the frontend on graphs, and returns its answer.
+func (e *Engine) ask(ctx context.Context, title string, inputs map[string]*pb.Definition) (data []byte, err error) {
+	err = e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
 		_, err := c.Build(ctx, e.solveOptions(), "nodesmith", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-			result, err := c.Solve(ctx, gateway.SolveRequest{Frontend: planFrontend, FrontendInputs: inputs})
+			request := gateway.SolveRequest{Frontend: planFrontend, FrontendInputs: inputs}
+			if imports := c.BuildOpts().Opts[importsKey]; imports != "" {
+				request.FrontendOpt = map[string]string{importsKey: imports}
+			}
+			result, err := c.Solve(ctx, request)
 			if err != nil {
 				return nil, err
 			}
@@ -87,18 +121,7 @@ func (e *Engine) Plan(ctx context.Context, title string, solve, others []llb.Sta
 		}, events)
 		return err
 	})
-	if err != nil && strings.Contains(err.Error(), "invalid frontend: "+planFrontend) {
-		return nil, fault.New(fault.Engine, "wait until it has ended, then plan again",
-			"%s: the engine in %s is run by another nodesmith, of a version that can't plan", title, e.options.Root)
-	}
-	if err != nil {
-		return nil, err
-	}
-	var steps []PlannedStep
-	if err := json.Unmarshal(data, &steps); err != nil {
-		return nil, fmt.Errorf("%s: the engine's answer: %w", title, err)
-	}
-	return steps, nil
+	return data, err
 }
 
 // unasked lists the steps of graphs without asking an engine.

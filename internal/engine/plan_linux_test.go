@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 
 	"nodesmith.dev/nodesmith/internal/bundle"
+	"nodesmith.dev/nodesmith/internal/engine/enginetest"
 )
 
 // text returns a bundle with one file of two lines, of which steps read the first.
@@ -47,15 +49,16 @@ func (f *fixture) first(t *testing.T, name string, base llb.State, read ...llb.S
 // steps collects how steps ended.
 type steps struct {
 	mu  sync.Mutex
-	ran map[string]bool
+	ran map[string]bool // false for those whose results were found, wherever
 }
 
 func (s *steps) observe(event *client.SolveStatus) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, v := range event.Vertexes {
-		if v.Completed != nil && !v.Cached && v.Error == "" {
-			s.ran[v.Name] = true
+		// To bring a result from elsewhere looks like running it, after that.
+		if _, known := s.ran[v.Name]; !known && v.Started != nil && (v.Cached || v.Completed != nil && v.Error == "") {
+			s.ran[v.Name] = !v.Cached
 		}
 	}
 }
@@ -63,8 +66,14 @@ func (s *steps) observe(event *client.SolveStatus) {
 // planned is an engine that tells how steps ended.
 func (f *fixture) planned(t *testing.T) (*Engine, *steps) {
 	t.Helper()
+	return f.sharing(t, f.root(), Cache{})
+}
+
+// sharing is such an engine on root that shares a cache.
+func (f *fixture) sharing(t *testing.T, root string, c Cache) (*Engine, *steps) {
+	t.Helper()
 	s := &steps{ran: map[string]bool{}}
-	e, err := Open(t.Context(), Options{Root: f.root(), Inputs: f.inputs.Blobs, Observe: s.observe})
+	e, err := Open(t.Context(), Options{Root: root, Inputs: f.inputs.Blobs, Observe: s.observe, Cache: c})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,8 +110,8 @@ func compare(t *testing.T, e *Engine, s *steps, state llb.State) string {
 		}
 		delete(s.ran, step.Name)
 	}
-	for name := range s.ran {
-		if strings.HasPrefix(name, "step ") {
+	for name, ran := range s.ran {
+		if ran && strings.HasPrefix(name, "step ") {
 			t.Errorf("%s ran, and is not in the plan", name)
 		}
 	}
@@ -212,10 +221,13 @@ func (g *graphs) state(t *testing.T) llb.State {
 	return llb.Merge(made[len(made)-2:], llb.WithCustomName("step target"))
 }
 
-// Whatever is asked for, changed and pruned: what a plan is sure of happens.
+// Whatever is asked for, changed, pruned, and exported by another engine: what a
+// plan is sure of happens.
 func TestPlansOfRandomGraphsAreExact(t *testing.T) {
 	f := newFixture(t)
-	e, s := f.planned(t)
+	shared := filepath.Join(f.dir, "shared")
+	e, s := f.sharing(t, f.root(), Cache{From: []string{"type=local,src=" + shared}})
+	other, _ := f.sharing(t, filepath.Join(f.dir, "other"), Cache{To: []string{"type=local,dest=" + shared}})
 	seed := uint64(1)
 	if text := os.Getenv("NODESMITH_TEST_SEED"); text != "" {
 		seed, _ = strconv.ParseUint(text, 10, 64)
@@ -232,7 +244,7 @@ func TestPlansOfRandomGraphsAreExact(t *testing.T) {
 			g = newGraphs(f, r)
 		}
 		what := "nothing changed"
-		switch r.IntN(4) {
+		switch r.IntN(5) {
 		case 0, 1:
 			i, line := r.IntN(len(g.inputs)), r.IntN(2)
 			g.inputs[i][line] = strconv.Itoa(r.IntN(3))
@@ -241,6 +253,13 @@ func TestPlansOfRandomGraphsAreExact(t *testing.T) {
 			step := "first " + strconv.Itoa(r.IntN(len(g.nodes)))
 			prune(t, e, step)
 			what = "pruned " + step
+		case 3:
+			i := r.IntN(len(g.inputs))
+			g.inputs[i][0] = strconv.Itoa(r.IntN(3))
+			if err := other.ExportCache(t.Context(), "export", g.state(t)); err != nil {
+				t.Fatal(err)
+			}
+			what = fmt.Sprintf("line 0 of input %d is %s, and another engine exported that", i, g.inputs[i][0])
 		}
 		plan := compare(t, e, s, g.state(t))
 		t.Logf("round %d: %s: %s", round, what, plan)
@@ -252,6 +271,91 @@ func TestPlansOfRandomGraphsAreExact(t *testing.T) {
 		}
 	}
 	t.Log(states)
+}
+
+func TestAPlanKnowsWhatACacheOfOthersHolds(t *testing.T) {
+	f := newFixture(t)
+	shared := filepath.Join(f.dir, "shared")
+	other, _ := f.sharing(t, filepath.Join(f.dir, "other"), Cache{To: []string{"type=local,dest=" + shared}})
+	graph := func(first, second string) llb.State {
+		read := f.first(t, "read", llb.Scratch(), f.text(t, first, second))
+		return f.first(t, "onto", f.first(t, "again", llb.Scratch(), read))
+	}
+	if err := other.ExportCache(t.Context(), "export", graph("a", "1")); err != nil {
+		t.Fatal(err)
+	}
+	e, s := f.sharing(t, f.root(), Cache{From: []string{"type=local,src=" + shared}})
+	for _, test := range []struct{ name, first, second, want string }{
+		{"it holds all", "a", "1", "read: cached; again: cached; onto: cached"},
+		{"it holds what would be read", "a", "2", "read: runs; again: depends on read; onto: depends on again"},
+		{"it holds another", "b", "2", "read: runs; again: depends on read; onto: depends on again"},
+	} {
+		if got := compare(t, e, s, graph(test.first, test.second)); got != test.want {
+			t.Errorf("%s: %s\nwant %s", test.name, got, test.want)
+		}
+	}
+}
+
+func TestAFileIsReadFromWhatACacheOfOthersHolds(t *testing.T) {
+	f := newFixture(t)
+	shared := filepath.Join(f.dir, "shared")
+	state := f.first(t, "read", llb.Scratch(), f.text(t, "a", "1"))
+	other, _ := f.sharing(t, filepath.Join(f.dir, "other"), Cache{To: []string{"type=local,dest=" + shared}})
+	if err := other.ExportCache(t.Context(), "export", state); err != nil {
+		t.Fatal(err)
+	}
+	e, s := f.sharing(t, f.root(), Cache{From: []string{"type=local,src=" + shared}})
+	if _, err := e.ReadFile(t.Context(), "read", state, "read"); err != nil {
+		t.Fatal(err)
+	}
+	if s.ran["step read"] {
+		t.Error("the step ran, and its result is in the folder")
+	}
+}
+
+func TestAPlanSaysWhichCacheCannotBeRead(t *testing.T) {
+	f := newFixture(t)
+	var said []string
+	e, err := Open(t.Context(), Options{
+		Root: f.root(), Inputs: f.inputs.Blobs, Cache: Cache{From: []string{"type=registry,ref=127.0.0.1:1/cache:none"}},
+		Log: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close() })
+	plan, err := e.Plan(t.Context(), "plan", []llb.State{f.step("sparse")}, nil)
+	if err != nil || len(plan) != 1 || plan[0].State != Runs {
+		t.Fatalf("%+v, %v", plan, err)
+	}
+	if text := strings.Join(said, "\n"); !strings.Contains(text, "no cache to import from 127.0.0.1:1/cache:none: ") {
+		t.Errorf("said: %s", text)
+	}
+}
+
+// Another nodesmith's engine answers also where it is called by its address, and a
+// buildkitd does not.
+func TestOnlyAnEngineOfNodesmithsCanPlan(t *testing.T) {
+	f := newFixture(t)
+	own, _ := f.planned(t)
+	state := f.first(t, "read", llb.Scratch(), f.text(t, "a", "1"))
+	if err := own.Solve(t.Context(), "build", state); err != nil {
+		t.Fatal(err)
+	}
+	daemon := enginetest.Start(t, filepath.Join(f.dir, "daemon"))
+	for address, want := range map[string]StepState{
+		"unix://" + filepath.Join(f.root(), "engine.sock"): Cached,
+		daemon.Address(): Unknown,
+	} {
+		e, err := f.remote(t, Remote{Address: address}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := e.Plan(t.Context(), "plan", []llb.State{state}, nil)
+		if err != nil || len(plan) != 1 || plan[0].State != want {
+			t.Errorf("%s: %+v, %v; want %s", address, plan, err, want)
+		}
+	}
 }
 
 func TestAPlanRunsNothing(t *testing.T) {

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/moby/buildkit/cache/remotecache"
 	"github.com/moby/buildkit/executor"
 	"github.com/moby/buildkit/frontend"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/solver"
 	"github.com/moby/buildkit/solver/llbsolver"
@@ -19,20 +22,26 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// planner is a frontend that looks graphs up in the engine's cache.
+// planner is a frontend that looks graphs up in the engine's cache, and in those
+// that a build imports.
 type planner struct {
-	cache   solver.CacheManager
-	workers *worker.Controller
+	cache     solver.CacheManager
+	workers   *worker.Controller
+	importers map[string]remotecache.ResolveCacheImporterFunc
 }
 
 // Solve implements frontend.Frontend: its result is no tree but a plan of the
 // graphs that are its inputs.
-func (p *planner) Solve(ctx context.Context, bridge frontend.FrontendLLBBridge, _ executor.Executor, _ map[string]string, inputs map[string]*pb.Definition, sid string, sessions *session.Manager) (*frontend.Result, error) {
+func (p *planner) Solve(ctx context.Context, bridge frontend.FrontendLLBBridge, _ executor.Executor, options map[string]string, inputs map[string]*pb.Definition, sid string, sessions *session.Manager) (*frontend.Result, error) {
 	w, err := p.workers.GetDefault()
 	if err != nil {
 		return nil, err
 	}
-	lookup := newLookup(p.cache, sid, func(v solver.Vertex) (solver.Op, error) {
+	imported, unread, err := p.imported(ctx, w, options[importsKey], sid)
+	if err != nil {
+		return nil, err
+	}
+	lookup := newLookup(p.cache, imported, sid, func(v solver.Vertex) (solver.Op, error) {
 		return w.ResolveOp(v, bridge, sessions, worker.ProxyOpt{})
 	})
 	var targets, others []solver.Edge
@@ -52,13 +61,48 @@ func (p *planner) Solve(ctx context.Context, bridge frontend.FrontendLLBBridge, 
 	if err != nil {
 		return nil, err
 	}
-	data, err := json.Marshal(steps)
+	data, err := json.Marshal(answer{steps, unread})
 	if err != nil {
 		return nil, err
 	}
 	result := &frontend.Result{}
 	result.AddMeta(planKey, data)
 	return result, nil
+}
+
+// imported returns the caches of a build's imports, and says which of them can't be
+// read: the build goes on without those.
+func (p *planner) imported(ctx context.Context, w worker.Worker, text, sid string) (caches []solver.CacheManager, unread []string, err error) {
+	if text == "" {
+		return nil, nil, nil
+	}
+	var imports []gateway.CacheOptionsEntry
+	if err := json.Unmarshal([]byte(text), &imports); err != nil {
+		return nil, nil, fmt.Errorf("the caches to import from: %w", err)
+	}
+	for i, from := range imports {
+		cache, err := p.read(ctx, w, from, strconv.Itoa(i), sid)
+		if err != nil {
+			where := from.Attrs[importAttributes[from.Type]]
+			unread = append(unread, fmt.Sprintf("no cache to import from %s: %v", where, err))
+			continue
+		}
+		caches = append(caches, cache)
+	}
+	return caches, unread, nil
+}
+
+// read returns one cache, of which it fetches the description alone.
+func (p *planner) read(ctx context.Context, w worker.Worker, from gateway.CacheOptionsEntry, id, sid string) (solver.CacheManager, error) {
+	resolve := p.importers[from.Type]
+	if resolve == nil {
+		return nil, fmt.Errorf("this engine imports from no %q", from.Type)
+	}
+	importer, description, err := resolve(ctx, session.NewGroup(sid), from.Attrs)
+	if err != nil {
+		return nil, err
+	}
+	return importer.Resolve(ctx, description, id, w)
 }
 
 // planJob is what operations ask of the job that they belong to.

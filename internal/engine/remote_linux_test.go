@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -15,7 +14,6 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -30,58 +28,17 @@ import (
 	"google.golang.org/grpc"
 
 	"nodesmith.dev/nodesmith/internal/bundle"
+	"nodesmith.dev/nodesmith/internal/engine/enginetest"
 	"nodesmith.dev/nodesmith/internal/fault"
 	formats "nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/format/pack"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
 
-// daemon is a buildkitd of the version that nodesmith embeds, as a process of
-// its own.
-type daemon struct {
-	root, socket string
-	log          bytes.Buffer
-	process      *exec.Cmd
-}
-
-// startDaemon runs a buildkitd on root until the test ends or stop is called.
-func startDaemon(t *testing.T, root string, args ...string) *daemon {
-	t.Helper()
-	testenv.NeedRoot(t)
-	d := &daemon{root: root, socket: filepath.Join(root, "buildkitd.sock")}
-	d.process = exec.CommandContext(context.Background(), testenv.BuildKit(t, "buildkitd"),
-		append([]string{"--root", root, "--addr", "unix://" + d.socket, "--containerd-worker=false",
-			"--otel-socket-path", filepath.Join(root, "otel.sock")}, args...)...)
-	d.process.Stdout, d.process.Stderr = &d.log, &d.log
-	if err := os.MkdirAll(root, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.process.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { d.stop(t, syscall.SIGTERM) })
-	for range 600 {
-		c, err := join(t.Context(), d.socket)
-		if err == nil {
-			_ = c.Close()
-			return d
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	d.stop(t, syscall.SIGKILL)
-	t.Fatalf("buildkitd does not answer:\n%s", d.log.String())
-	return nil
-}
-
-// stop ends the daemon and unmounts what a killed one leaves.
-func (d *daemon) stop(t *testing.T, signal syscall.Signal) {
-	t.Helper()
-	if d.process.ProcessState != nil {
-		return
-	}
-	_ = d.process.Process.Signal(signal)
-	_ = d.process.Wait()
-	sweep(context.Background(), d.root)
+// kill ends a daemon at once, and unmounts what it leaves.
+func kill(d *enginetest.Daemon) {
+	d.Stop(syscall.SIGKILL)
+	sweep(context.Background(), d.Root)
 }
 
 // remote opens the daemon with the fixture's inputs.
@@ -169,11 +126,11 @@ func freeAddress(t *testing.T) string {
 }
 
 // tlsDaemon runs a daemon that also listens on tcp:// with TLS.
-func tlsDaemon(t *testing.T, dir string) (d *daemon, address string) {
+func tlsDaemon(t *testing.T, dir string) (d *enginetest.Daemon, address string) {
 	t.Helper()
 	certificates(t, filepath.Join(dir, "tls"))
 	address = freeAddress(t)
-	return startDaemon(t, filepath.Join(dir, "daemon"), "--addr", address, "--tlscacert", filepath.Join(dir, "tls/ca.pem"),
+	return enginetest.Start(t, filepath.Join(dir, "daemon"), "--addr", address, "--tlscacert", filepath.Join(dir, "tls/ca.pem"),
 		"--tlscert", filepath.Join(dir, "tls/server.pem"), "--tlskey", filepath.Join(dir, "tls/server.key")), address
 }
 
@@ -202,10 +159,10 @@ func TestARemoteEngineMakesTheSameDisk(t *testing.T) {
 	want := sumOf(t, filepath.Join(dest, "disk.raw"), "raw")
 	d, address := tlsDaemon(t, f.dir)
 	for name, remote := range map[string]Remote{
-		"unix":                           {Address: "unix://" + d.socket},
+		"unix":                           {Address: d.Address()},
 		"tcp with TLS":                   {Address: address, TLS: tlsFrom(filepath.Join(f.dir, "tls"))},
 		"the engine of a nodesmith":      {Address: "unix://" + filepath.Join(f.root(), "engine.sock")},
-		"the same again, from its cache": {Address: "unix://" + d.socket},
+		"the same again, from its cache": {Address: d.Address()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, err := f.remote(t, remote, nil)
@@ -295,14 +252,14 @@ func TestAnEngineOfAnotherProcessorIsRefused(t *testing.T) {
 
 func TestABuildGoesOnAfterItsDaemonWasKilled(t *testing.T) {
 	f := newFixture(t)
-	d := startDaemon(t, filepath.Join(f.dir, "daemon"))
+	d := enginetest.Start(t, filepath.Join(f.dir, "daemon"))
 	var once sync.Once
 	killed := make(chan struct{})
 	r := &ran{names: map[string]bool{}}
-	e, err := f.remote(t, Remote{Address: "unix://" + d.socket}, func(event *client.SolveStatus) {
+	e, err := f.remote(t, Remote{Address: d.Address()}, func(event *client.SolveStatus) {
 		if len(event.Logs) > 0 { // the second step runs
 			once.Do(func() {
-				go func() { defer close(killed); d.stop(t, syscall.SIGKILL) }()
+				go func() { defer close(killed); kill(d) }()
 			})
 		}
 	})
@@ -314,12 +271,12 @@ func TestABuildGoesOnAfterItsDaemonWasKilled(t *testing.T) {
 	}
 	graph := llb.Merge([]llb.State{f.step("sparse"), f.step("slow")})
 	err = e.Solve(t.Context(), "both", graph)
-	if fault.KindOf(err) != fault.Network || !strings.Contains(err.Error(), "both: the connection to engine unix://"+d.socket+" is lost") {
+	if fault.KindOf(err) != fault.Network || !strings.Contains(err.Error(), "both: the connection to engine "+d.Address()+" is lost") {
 		t.Fatalf("%v (%v)", err, fault.KindOf(err))
 	}
 	<-killed
-	again := startDaemon(t, d.root)
-	if e, err = f.remote(t, Remote{Address: "unix://" + again.socket}, r.watch); err != nil {
+	again := enginetest.Start(t, d.Root)
+	if e, err = f.remote(t, Remote{Address: again.Address()}, r.watch); err != nil {
 		t.Fatal(err)
 	}
 	dest := t.TempDir()

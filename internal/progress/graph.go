@@ -67,7 +67,10 @@ func (r *Recorder) begun(v *client.Vertex) {
 	}
 	known := s.Started.Equal(*v.Started)
 	s.Started = *v.Started
-	if !known && !v.Cached && !s.Input() {
+	// What comes out of a cache elsewhere is found first, and brought then: under
+	// the step's name, as if that ran.
+	s.Cached = s.Cached || v.Cached
+	if !known && !s.Cached && !s.Input() {
 		r.emit(s, Event{Time: s.Started, Type: Started})
 	}
 }
@@ -78,8 +81,8 @@ func (r *Recorder) ended(v *client.Vertex) {
 	if v.Completed == nil || v.Started == nil || s.Ran() {
 		return
 	}
-	known := s.Completed.Equal(*v.Completed) || s.Cached && v.Cached
-	s.Completed, s.Cached, s.Error = *v.Completed, v.Cached, v.Error
+	known := s.Completed.Equal(*v.Completed) || s.Cached && !s.Completed.IsZero()
+	s.Completed, s.Cached, s.Error = *v.Completed, s.Cached && v.Error == "", v.Error
 	canceled := strings.Contains(s.Error, "context canceled")
 	if known || s.Input() && (s.Error == "" || canceled) {
 		return

@@ -57,6 +57,25 @@ func TestAStepThatRanIsNotCachedBecauseTheNextGraphFindsIt(t *testing.T) {
 	}
 }
 
+// The events are those of BuildKit for a result that lies in another's cache.
+func TestAStepWhoseResultIsImportedIsCached(t *testing.T) {
+	var told []string
+	r := progress.NewRecorder(progress.Options{StageOf: stage, Emit: func(e progress.Event) { told = append(told, string(e.Type)) }})
+	for _, event := range []*client.SolveStatus{
+		vertex("os: a", nil, nil, false), vertex("os: a", at(0), nil, true), vertex("os: a", at(1), nil, false),
+		vertex("os: a", at(1), at(5), false), vertex("os: a", at(5), nil, false), vertex("os: a", at(5), at(6), false),
+		vertex("os: a", at(0), at(6), true),
+	} {
+		r.Add(event)
+	}
+	if steps := r.Steps(); len(steps) != 1 || !steps[0].Cached || steps[0].Ran() {
+		t.Errorf("%+v", steps)
+	}
+	if !slices.Equal(told, []string{string(progress.Cached)}) {
+		t.Errorf("told %q", told)
+	}
+}
+
 func TestWorkOutsideTheEngineIsAStageToo(t *testing.T) {
 	r := progress.NewRecorder(progress.Options{StageOf: stage})
 	r.Begin("lock", "lock").End(nil)
