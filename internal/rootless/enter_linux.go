@@ -55,10 +55,15 @@ func Enter(runtimeDir string) error {
 		return err
 	}
 	defer func() { _ = state.Close() }() // the next one removes it else
+	// RootlessKit locks its folder too, and would wait for this process's lock.
+	kit := filepath.Join(state.Path(), "rootlesskit")
+	if err := os.Mkdir(kit, 0o700); err != nil {
+		return err
+	}
 	logrus.SetOutput(io.Discard)         // what matters comes back as an error
 	err = ended(parent.Parent(parent.Opt{
 		PipeFDEnvKey: pipeVariable, ChildUseActivationEnvKey: activationVariable,
-		StateDir: state.Path(), StateDirEnvKey: stateVariable, Propagation: "rprivate",
+		StateDir: kit, StateDirEnvKey: stateVariable, Propagation: "rprivate",
 	}))
 	if _, ok := ExitCode(err); ok {
 		return err
