@@ -28,7 +28,7 @@ files are written.
 Nothing is run, downloaded or written but small inputs of steps, in the cache. A step
 whose inputs are made by a step that runs may turn out to be cached after all: the
 plan says on what that depends. Without a lock that fits there is no plan, only the
-values: run nodesmith lock first. What another engine (--engine) has nobody can ask.
+values: run nodesmith lock first. What a BuildKit daemon (--engine) has it does not say.
 
 Standard output receives the plan, as text or with --json as one document, a
 PlanReport (nodesmith schema --kind PlanReport).`,

@@ -89,7 +89,7 @@ func stepState(s report.Step) string {
 	case engine.Unneeded:
 		return "not needed"
 	case engine.Unknown:
-		return "unknown: another engine can't be asked"
+		return "unknown: a BuildKit daemon can't be asked"
 	case engine.Cached, engine.Runs:
 	}
 	return string(s.State)

@@ -22,6 +22,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"nodesmith.dev/nodesmith/internal/whiteout"
 )
 
 // The names of whiteouts in a layer (OCI image specification, layer.md,
@@ -174,7 +176,7 @@ func (c *changes) settle(epoch time.Time) error {
 		}
 		made := d.IsDir() && !c.named[rel]
 		if d.Type()&os.ModeCharDevice != 0 {
-			if made, err = isWhiteout(name); err != nil {
+			if made, err = whiteout.Is(name); err != nil {
 				return err
 			}
 		}
@@ -263,7 +265,7 @@ func (c *changes) lowerNames(rel string) ([]string, error) {
 				continue
 			}
 			seen[e.Name()] = true
-			gone, err := isWhiteout(filepath.Join(dir, e.Name()))
+			gone, err := whiteout.Is(filepath.Join(dir, e.Name()))
 			if err != nil {
 				return nil, err
 			}
@@ -301,15 +303,6 @@ func findDirectory(root, rel string) (string, presence, error) {
 		}
 	}
 	return dir, present, nil
-}
-
-// isWhiteout says whether the file is a character device 0:0.
-func isWhiteout(name string) (bool, error) {
-	var st unix.Stat_t
-	if err := unix.Lstat(name, &st); err != nil {
-		return false, &os.PathError{Op: "lstat", Path: name, Err: err}
-	}
-	return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0, nil
 }
 
 // setTime sets access and modification time, of a symbolic link itself.

@@ -41,6 +41,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/whiteout"
 )
 
 // namespace is where containerd's CRI plugin keeps its images
@@ -69,6 +70,16 @@ func Assemble(ctx context.Context, cfg Config, timestamp time.Time, report func(
 	}
 	if err := st.seal(ctx, cfg.Output); err != nil {
 		return nil, kind(fmt.Errorf("finish store: %w", err))
+	}
+	if cfg.Whiteouts == "" {
+		return done, nil
+	}
+	list, err := whiteout.Take(cfg.Output, timestamp)
+	if err == nil {
+		err = list.Write(cfg.Whiteouts)
+	}
+	if err != nil {
+		return nil, kind(fmt.Errorf("set whiteouts aside: %w", err))
 	}
 	return done, nil
 }

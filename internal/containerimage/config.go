@@ -22,6 +22,9 @@ type Config struct {
 	// Record is the file that receives the list of what was placed, as JSON; none
 	// if it is empty.
 	Record string `json:"record,omitempty"`
+	// Whiteouts is the file that receives the list of the store's whiteouts, which
+	// then are not in the store (package whiteout); they are if it is empty.
+	Whiteouts string `json:"whiteouts,omitempty"`
 	// Architecture is Go's name of it: amd64, arm64. From archives that hold
 	// several, only this one's image is taken.
 	Architecture string `json:"architecture"`

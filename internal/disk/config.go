@@ -24,7 +24,10 @@ type Config struct {
 	Identifiers  Identifiers `json:"identifiers"`
 	// Partitions are in their order on the disk.
 	Partitions []Partition `json:"partitions"`
-	Boot       Boot        `json:"boot"`
+	// Whiteouts is the file that lists those that the trees could not hold
+	// (package whiteout); none if it is empty.
+	Whiteouts string `json:"whiteouts,omitempty"`
+	Boot      Boot   `json:"boot"`
 	// Features are all features of the file systems, in mke2fs's names: what the
 	// target's boot loader, kernel and e2fsck understand, and package ext4 writes.
 	Features []string `json:"features"`

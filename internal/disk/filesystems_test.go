@@ -205,7 +205,7 @@ func TestDirectoriesCountByTheirNames(t *testing.T) {
 	c := tinyConfig(t)
 	content := &c.contents()[len(c.Partitions)-1]
 	// 19 entries of 208 bytes in a block, and the root of their hash tree.
-	if err := content.measure(t.Context(), &FileSystem{MountPoint: "/", Tree: tree}); err != nil || content.need.Data != 23*4*size.KiB || content.need.Inodes != 401 {
+	if err := content.measure(t.Context(), &FileSystem{MountPoint: "/", Tree: tree}, nil); err != nil || content.need.Data != 23*4*size.KiB || content.need.Inodes != 401 {
 		t.Errorf("%+v, %v", content.need, err)
 	}
 }

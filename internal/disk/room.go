@@ -41,21 +41,26 @@ func (c *Config) contents() []content {
 // measure lists the trees, and returns what they hold and take, by partition.
 func (c *Config) measure(ctx context.Context) ([]content, error) {
 	all := c.contents()
+	hidden, err := c.whiteouts()
+	if err != nil {
+		return nil, err
+	}
 	for i, p := range c.Partitions {
 		if p.FileSystem == nil {
 			continue
 		}
-		if err := all[i].measure(ctx, p.FileSystem); err != nil {
+		if err := all[i].measure(ctx, p.FileSystem, hidden.on(p.FileSystem.MountPoint)); err != nil {
 			return nil, fmt.Errorf("measure the tree of %s: %w", p.FileSystem.MountPoint, err)
 		}
 	}
 	return all, nil
 }
 
-func (c *content) measure(ctx context.Context, f *FileSystem) (err error) {
+func (c *content) measure(ctx context.Context, f *FileSystem, hidden []ext4.Entry) (err error) {
 	if c.entries, err = hostdir.Entries(ctx, f.Tree); err != nil {
 		return err
 	}
+	c.entries = join(c.entries, hidden)
 	classify(f.MountPoint, c.entries)
 	c.need, err = c.system.Need(c.entries)
 	return err

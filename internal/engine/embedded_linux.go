@@ -39,6 +39,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 	"go.opentelemetry.io/otel/metric/noop"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/test/bufconn"
 
@@ -141,10 +142,25 @@ func hostHas() error {
 	if os.Geteuid() != 0 && !userns.RunningInUserNS() {
 		return fault.New(fault.MissingHost, "run it with sudo", "building needs root: the steps run in containers")
 	}
+	if !mayMount() {
+		return fault.New(fault.MissingHost, "run the container with --privileged, or as an ordinary user (docs/engines.md)",
+			"building needs to mount file systems, and this container's root may not (CAP_SYS_ADMIN)")
+	}
 	if _, err := exec.LookPath("runc"); err != nil {
 		return fault.New(fault.MissingHost, "apt-get install runc", "the program runc is not installed: the build's steps run in it")
 	}
 	return nil
+}
+
+// mayMount says whether this process has the capability to mount. Root has it, but in
+// containers; a process that can't be asked will see.
+func mayMount() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData // 32 capabilities each
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return true
+	}
+	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
 // embed starts BuildKit in this process: a runc worker, its caches under

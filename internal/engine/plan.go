@@ -47,7 +47,7 @@ const (
 	Depends StepState = "depends"
 	// Unneeded: the engine has no result, and nothing asks for it.
 	Unneeded StepState = "unneeded"
-	// Unknown: the engine can't be asked.
+	// Unknown: the engine is a BuildKit that can't be asked.
 	Unknown StepState = "unknown"
 )
 

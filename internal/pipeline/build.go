@@ -158,7 +158,7 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		if err != nil {
 			return nil, err
 		}
-		state, err := p.builder.Disk(ctx, name+": assemble disk", release, tools, root, node.disk, l)
+		state, err := p.builder.Disk(ctx, name+": assemble disk", release, tools, root, kubernetes, node.disk, l)
 		if err != nil {
 			return nil, err
 		}

@@ -36,7 +36,7 @@ const archiveURL = "http://archive.company.invalid/debian"
 // systemPackages make a system on which dpkg runs, toolPackages what disks are
 // made with; both with what they depend on.
 var (
-	systemPackages = []string{"dpkg", "tar", "diffutils", "dash", "coreutils", "sed", "mawk", "base-passwd", "libc-bin"}
+	systemPackages = []string{"dpkg", "tar", "diffutils", "dash", "coreutils", "sed", "mawk", "base-passwd", "libc-bin", "libcap2-bin", "iputils-ping"}
 	toolPackages   = []string{"xz-utils", "e2fsprogs"}
 )
 

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
 
 	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/bundle"
@@ -32,8 +33,10 @@ import (
 	"nodesmith.dev/nodesmith/internal/format"
 	"nodesmith.dev/nodesmith/internal/format/blockcache"
 	"nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/format/pack"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/rootless"
 	"nodesmith.dev/nodesmith/internal/source/gomodules"
 	"nodesmith.dev/nodesmith/internal/source/packages"
 )
@@ -81,15 +84,29 @@ type build struct {
 	// Firmware is what the disk boots from; none for a root file system alone.
 	Firmware []string
 	Size     size.Bytes
-	// wrapper is a program that runs the build, with its arguments.
+	// Engine is the address of the engine that runs the steps; none for the
+	// build's own. CacheFrom and CacheTo are as the flags of nodesmith.
+	Engine             string
+	CacheFrom, CacheTo []string
+	// Whole asks for all that an image is made of but Kubernetes.
+	Whole bool
+	// Plan asks for a plan before the build.
+	Plan bool
+	// wrapper is a program that runs the build, with its arguments; start makes
+	// the command where it is not root's on this machine.
 	wrapper []string
+	start   func(t testing.TB, config []byte, environment []string) *exec.Cmd
 }
 
 // outputs are the files that a build makes, by format.
 var outputs = []string{"raw", "qcow2"}
 
-// buildMain carries out a build and ends with the exit code of its fault.
+// buildMain carries out a build and ends with the exit code of its fault. That of
+// an ordinary user goes on in a user namespace, as nodesmith's does.
 func buildMain(config string) int {
+	if code, is := rootless.Child(os.Stderr); is {
+		return code
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	var b build
@@ -97,7 +114,12 @@ func buildMain(config string) int {
 	if err == nil {
 		err = json.Unmarshal(data, &b)
 	}
-	if err == nil {
+	if err == nil && rootless.Needed() {
+		err = rootless.Enter(filepath.Join(b.Cache, "run"))
+		if code, is := rootless.ExitCode(err); is {
+			return code
+		}
+	} else if err == nil {
 		err = b.run(ctx)
 	}
 	if err != nil {
@@ -121,24 +143,27 @@ func (b build) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	e, err := engine.Open(ctx, engine.Options{Root: filepath.Join(b.Cache, "engine"), Inputs: inputs.Blobs, Observe: lines})
+	e, err := engine.Open(ctx, engine.Options{
+		Root: filepath.Join(b.Cache, "engine"), Inputs: inputs.Blobs, Observe: lines,
+		Remote: engine.Remote{Address: b.Engine}, Cache: engine.Cache{From: b.CacheFrom, To: b.CacheTo},
+	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
 	builder := tree.New(e, inputs, cache, gomodules.Config{}, "")
-	tools, err := builder.Tools(ctx, b.Release, b.Lock)
+	assembled, err := b.disk(ctx, builder, inputs)
 	if err != nil {
 		return err
 	}
-	system, err := builder.OS(ctx, b.Release, b.Release, b.Lock)
-	if err != nil {
-		return err
+	state, file, as := assembled, tree.DiskFile, "raw"
+	if e.Remote() {
+		file, as = tree.PackedFile, pack.Format.Name
+		if state, err = builder.Pack(ctx, "tiny: pack disk", assembled); err != nil {
+			return err
+		}
 	}
-	state, err := builder.Disk(ctx, "tiny: assemble disk", b.Release, tools, system, disk.Config{
-		Size: b.Size, Identifiers: disk.IdentifiersFrom("tiny"), Partitions: disk.Layout(b.Firmware, nil, disk.RootFileSystem(0)),
-	}, b.Lock)
-	if err != nil {
+	if err := b.plan(ctx, e, state); err != nil {
 		return err
 	}
 	temporary, err := os.MkdirTemp(b.Out, ".nodesmith-*")
@@ -149,11 +174,47 @@ func (b build) run(ctx context.Context) (err error) {
 	if err := e.Export(ctx, "tiny: build", state, temporary); err != nil {
 		return err
 	}
-	return b.convert(ctx, filepath.Join(temporary, tree.DiskFile))
+	if err := e.ExportCache(ctx, "export the cache", assembled); err != nil {
+		return err
+	}
+	return b.convert(ctx, filepath.Join(temporary, file), as)
 }
 
-func (b build) convert(ctx context.Context, raw string) (err error) {
-	source, err := known.OpenFile(raw, "raw")
+// disk composes the graph.
+func (b build) disk(ctx context.Context, builder *tree.Builder, inputs *bundle.Store) (state llb.State, err error) {
+	tools, err := builder.Tools(ctx, b.Release, b.Lock)
+	if err != nil {
+		return state, err
+	}
+	system, err := builder.OS(ctx, b.Release, b.Release, b.Lock)
+	if err != nil {
+		return state, err
+	}
+	var k tree.Kubernetes
+	if b.Whole {
+		if system, k, err = b.node(ctx, builder, inputs, tools, system); err != nil {
+			return state, err
+		}
+	}
+	return builder.Disk(ctx, "tiny: assemble disk", b.Release, tools, system, k, disk.Config{
+		Size: b.Size, Identifiers: disk.IdentifiersFrom("tiny"), Partitions: disk.Layout(b.Firmware, nil, disk.RootFileSystem(0)),
+	}, b.Lock)
+}
+
+// plan prints what will become of each step, if the build asks for it.
+func (b build) plan(ctx context.Context, e *engine.Engine, state llb.State) error {
+	if !b.Plan {
+		return nil
+	}
+	steps, err := e.Plan(ctx, "plan", []llb.State{state}, nil)
+	for _, s := range steps {
+		fmt.Printf("PLAN %s %s\n", s.State, s.Name)
+	}
+	return err
+}
+
+func (b build) convert(ctx context.Context, path, as string) (err error) {
+	source, err := known.OpenFile(path, as)
 	if err != nil {
 		return err
 	}
@@ -174,11 +235,12 @@ func (b build) convert(ctx context.Context, raw string) (err error) {
 
 func (b build) output(format string) string { return filepath.Join(b.Out, "tiny."+format) }
 
-// lines writes what the engine does to stdout.
+// lines writes what the engine does to stdout. A result that another's cache has is
+// CACHED first, and DONE when it is here.
 func lines(event *client.SolveStatus) {
 	for _, v := range event.Vertexes {
 		switch {
-		case v.Completed != nil && v.Cached:
+		case v.Cached:
 			fmt.Printf("CACHED %s\n", v.Name)
 		case v.Completed != nil:
 			fmt.Printf("DONE %s\n", v.Name)
@@ -223,6 +285,9 @@ func (b build) command(t testing.TB, environment ...string) *exec.Cmd {
 	data, err := json.Marshal(b)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if b.start != nil {
+		return b.start(t, data, environment)
 	}
 	config := filepath.Join(t.TempDir(), "build.json")
 	writeFile(t, config, data)

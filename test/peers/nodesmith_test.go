@@ -82,7 +82,7 @@ func (s *system) build(ctx context.Context, dir string, withDisk bool) (err erro
 		return err
 	}
 	layout := disk.Layout([]string{"bios", "uefi"}, nil, disk.RootFileSystem(0))
-	state, err := builder.Disk(ctx, "disk", s.release, tools, root,
+	state, err := builder.Disk(ctx, "disk", s.release, tools, root, tree.Kubernetes{},
 		disk.Config{Size: 4 * size.GiB, Identifiers: disk.IdentifiersFrom("peers"), Partitions: layout}, s.lock)
 	if err != nil {
 		return err

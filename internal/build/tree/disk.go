@@ -24,8 +24,11 @@ const DiskFile = "disk.raw"
 // for; others are 0755. etcd wants its own to be closed.
 var mountPointModes = map[string]os.FileMode{"/var/lib/etcd": 0o700}
 
-// Disk assembles the node's tree into a bootable disk.
-func (b *Builder) Disk(ctx context.Context, title string, release distro.Release, tools, node llb.State, config disk.Config, l *lock.Lock) (llb.State, error) {
+// whiteoutsDir is where step-disk finds the list of whiteouts.
+const whiteoutsDir = "/.nodesmith/whiteouts"
+
+// Disk assembles the tree of a node with that Kubernetes into a bootable disk.
+func (b *Builder) Disk(ctx context.Context, title string, release distro.Release, tools, node llb.State, k Kubernetes, config disk.Config, l *lock.Lock) (llb.State, error) {
 	config.Output, config.Architecture, config.Features = outDir+"/"+DiskFile, l.Architecture, release.Ext4Features
 	config.Boot = disk.Boot{
 		GRUBModules: "/usr/lib/grub/i386-pc",
@@ -36,6 +39,10 @@ func (b *Builder) Disk(ctx context.Context, title string, release distro.Release
 	}
 	var mounts []llb.RunOption
 	config.Partitions, mounts = separate(title, node, config.Partitions, l)
+	if k.Whiteouts.Output() != nil { // else nothing was made that could have any
+		config.Whiteouts = whiteoutsDir + "/" + WhiteoutsFile
+		mounts = append(mounts, llb.AddMount(whiteoutsDir, k.Whiteouts, llb.Readonly))
+	}
 	exec, err := b.run(ctx, step{
 		title: title, program: "disk", verb: "assemble", config: config, root: tools, epoch: l.Epoch, mounts: mounts,
 	})

@@ -50,11 +50,13 @@ var places = []struct {
 // Kubernetes is what a node needs of one Kubernetes version.
 type Kubernetes struct {
 	// Programs are kubeadm, kubelet, kubectl, containerd and the like at their
-	// places; Images is the containerd store under /var/lib/containerd.
-	Programs, Images llb.State
+	// places; Images is the containerd store under /var/lib/containerd, but for
+	// its whiteouts, which WhiteoutsFile in Whiteouts lists.
+	Programs, Images, Whiteouts llb.State
 
-	// programs and placed are what the steps noted of their work.
-	programs, placed llb.State
+	// programs is what a step noted of the programs; Whiteouts has what another
+	// did of the images.
+	programs llb.State
 }
 
 // Kubernetes compiles the locked components, makes the container images of
@@ -78,7 +80,7 @@ func (b *Builder) Kubernetes(ctx context.Context, release distro.Release, tools 
 		copied := &llb.CopyInfo{CopyDirContentsOnly: true, CreateDestPath: true, CreatedTime: &l.Epoch, IncludePatterns: p.names}
 		layer = layer.File(llb.Copy(compiled[p.component], "/", p.dir, copied), llb.WithCustomName("kubernetes: place "+p.component))
 	}
-	return Kubernetes{Programs: layer, Images: images, programs: noted, placed: placed}, nil
+	return Kubernetes{Programs: layer, Images: images, Whiteouts: placed, programs: noted}, nil
 }
 
 // compile returns one state for each component, with its programs at the top.
@@ -165,7 +167,7 @@ func (b *Builder) toolchain(ctx context.Context, fetch func() (gomodules.Sources
 }
 
 // store returns the containerd store with the images that kubeadm asks for and
-// those that the spec adds, and the list of them all.
+// those that the spec adds, and the lists of them all and of their whiteouts.
 func (b *Builder) store(ctx context.Context, release distro.Release, compiled map[string]llb.State, local []ImageArchive, l *lock.Lock) (images, placed llb.State, err error) {
 	xz, err := b.unpacker(ctx, release, l.Tools.Packages)
 	if err != nil {
@@ -199,7 +201,8 @@ func (b *Builder) store(ctx context.Context, release distro.Release, compiled ma
 	if err != nil {
 		return llb.State{}, llb.State{}, err
 	}
-	config.Archives, config.Record, mounts = archives, recordDir+"/"+placedFile, append(mounts, archived...)
+	config.Archives, mounts = archives, append(mounts, archived...)
+	config.Record, config.Whiteouts = recordDir+"/"+placedFile, recordDir+"/"+WhiteoutsFile
 	exec, err := b.run(ctx, step{
 		title: "kubernetes: container images", program: "images", verb: "store", config: config,
 		root: llb.Scratch(), epoch: buildDate, mounts: mounts,

@@ -20,6 +20,9 @@ const (
 	placedFile   = "images.json"
 )
 
+// WhiteoutsFile is the list of a container store's whiteouts.
+const WhiteoutsFile = "whiteouts.json"
+
 // programs returns a state that holds what the compiled programs say of their
 // own making.
 func (b *Builder) programs(ctx context.Context, compiled map[string]llb.State) (llb.State, error) {
@@ -41,7 +44,7 @@ func (b *Builder) programs(ctx context.Context, compiled map[string]llb.State) (
 }
 
 // Records returns the states that Record reads.
-func (b *Builder) Records(k Kubernetes) []llb.State { return []llb.State{k.programs, k.placed} }
+func (b *Builder) Records(k Kubernetes) []llb.State { return []llb.State{k.programs, k.Whiteouts} }
 
 // Record returns what the steps noted of the programs and container images.
 func (b *Builder) Record(ctx context.Context, k Kubernetes) (manifest.Record, error) {
@@ -50,7 +53,7 @@ func (b *Builder) Record(ctx context.Context, k Kubernetes) (manifest.Record, er
 		state llb.State
 		file  string
 		into  any
-	}{{k.programs, programsFile, &record.Programs}, {k.placed, placedFile, &record.Images}} {
+	}{{k.programs, programsFile, &record.Programs}, {k.Whiteouts, placedFile, &record.Images}} {
 		data, err := b.engine.ReadFile(ctx, "manifest: "+note.file, note.state, note.file)
 		if err != nil {
 			return record, err
