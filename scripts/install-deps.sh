@@ -1,17 +1,26 @@
 #!/usr/bin/env bash
 # Installs what nodesmith needs of a Debian or Ubuntu machine, and with the
-# argument "tests" what its tests judge it by as well. Does nothing, and needs no
+# argument "tests" what its tests judge it by as well, with "all" also what
+# make test-all does (an SSH server among it). Does nothing, and needs no
 # network, where everything is there.
 set -euo pipefail
 
 # program -> package
 needs=(
     runc=runc
+    newuidmap=uidmap
     qemu-system-x86_64=qemu-system-x86
     qemu-img=qemu-utils
     /usr/share/OVMF/OVMF_CODE_4M.fd=ovmf
 )
 tests=${1:-}
+if [ "$tests" = all ]; then
+    tests=tests
+    needs+=(
+        sshd=openssh-server
+        ssh=openssh-client
+    )
+fi
 if [ "$tests" = tests ]; then
     needs+=(
         containerd=containerd
@@ -27,6 +36,7 @@ if [ "$tests" = tests ]; then
         xz=xz-utils
         openssl=openssl
         pgrep=procps
+        useradd=passwd
         ip=iproute2
         ld=binutils
         gcc=gcc
