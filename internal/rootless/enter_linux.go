@@ -60,7 +60,7 @@ func Enter(runtimeDir string) error {
 	if err := os.Mkdir(kit, 0o700); err != nil {
 		return err
 	}
-	logrus.SetOutput(io.Discard)         // what matters comes back as an error
+	logrus.SetOutput(io.Discard) // what matters comes back as an error
 	err = ended(parent.Parent(parent.Opt{
 		PipeFDEnvKey: pipeVariable, ChildUseActivationEnvKey: activationVariable,
 		StateDir: kit, StateDirEnvKey: stateVariable, Propagation: "rprivate",

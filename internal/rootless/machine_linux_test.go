@@ -71,3 +71,20 @@ func TestWhatAHostLacksForARootlessBuildIsNamed(t *testing.T) {
 		})
 	}
 }
+
+// RootlessKit runs programs that fail before the command begins: what they say must
+// not be lost.
+func TestOnlyTheCommandsEndIsTheCommandsEnd(t *testing.T) {
+	failed := exec.CommandContext(t.Context(), "sh", "-c", "exit 7").Run()
+	code, is := ExitCode(ended(fmt.Errorf("child exited: %w", failed)))
+	if !is || code != 7 {
+		t.Errorf("the command's end: %d, %v", code, is)
+	}
+	err := ended(fmt.Errorf("failed to setup UID/GID map: %w", fmt.Errorf("newuidmap failed: not allowed: %w", failed)))
+	if _, is := ExitCode(err); is || !strings.Contains(err.Error(), "not allowed") {
+		t.Errorf("newuidmap's end: %v", err)
+	}
+	if code, is := ExitCode(ended(nil)); !is || code != 0 {
+		t.Errorf("success: %d, %v", code, is)
+	}
+}

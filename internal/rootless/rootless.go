@@ -25,12 +25,14 @@ func ExitCode(err error) (int, bool) {
 	return e.code, ok
 }
 
-// ended makes an exit of the end of a process; other errors stay what they are.
+// ended makes an exit of the end of a process, which RootlessKit wraps once; other
+// errors stay what they are, also those of programs that it runs itself (newuidmap).
 func ended(err error) error {
 	if err == nil {
 		return exit{0}
 	}
-	if failed, ok := errors.AsType[*exec.ExitError](err); ok && failed.ExitCode() >= 0 {
+	//nolint:errorlint // how deep it lies tells whose end it is
+	if failed, ok := errors.Unwrap(err).(*exec.ExitError); ok && failed.ExitCode() >= 0 {
 		return exit{failed.ExitCode()}
 	}
 	return err
