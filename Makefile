@@ -31,6 +31,10 @@ install: build ## install bin/nodesmith, manual pages and completions below PREF
 clients: ## compile nodesmith for macOS, Windows and arm64, as a client of other engines
 	@scripts/clients.sh
 
+.PHONY: container-image
+container-image: build ## make the container image that nodesmith builds in: out/nodesmith-image.tar
+	@scripts/container-image.sh $(OUT)/nodesmith-image.tar
+
 .PHONY: image
 image: deps build ## build examples/debian-12.yaml, boot it and check it
 	@echo "Building $(SPEC): about 10 minutes on 2 cores the first time (most of it compiles Kubernetes), seconds after that."
@@ -46,7 +50,10 @@ test: test-deps build ## everything that CI runs
 
 .PHONY: test-all
 test-all: test ## test, then every Kubernetes on every Debian, every format booted, hundreds of faults: hours
-	@go test -tags all -count=1 -timeout 6h -v -run 'TestTheMatrix|TestTheImageBootsFromEveryFormat|TestBootstrapDataOfSecretsManager|TestAMachineBehindAProxy' ./test
+	@scripts/install-deps.sh all
+	@scripts/clients.sh
+	@go test -tags all -count=1 -timeout 1h -v -run 'BehindSSH' ./internal/engine
+	@go test -tags all -count=1 -timeout 6h -v -run 'TestTheWholeImageIsTheSame|TestAPlanOnAnEmptyCache|TestTheMatrix|TestTheImageBootsFromEveryFormat|TestBootstrapDataOfSecretsManager|TestAMachineBehindAProxy' ./test
 	@go test -tags all -count=1 -timeout 2h -run 'TestTwoHundredFaults' ./internal/publish/...
 	@go test -tags all -count=1 -timeout 6h -v ./test/faults
 
