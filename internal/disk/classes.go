@@ -15,6 +15,9 @@ type class struct {
 	// paths are the files and directories, by absolute path, whose content is the
 	// class's: the longest one decides.
 	paths []string
+	// loose is a class whose files lie by their paths, whichever list has them:
+	// they are few.
+	loose bool
 }
 
 // classes are ordered from what changes least often. Their shares are some three
@@ -22,19 +25,22 @@ type class struct {
 // and more the bounds make their places those of every larger disk. The bounds
 // of inodes keep the tables small: a table's block that is empty is not written.
 var classes = []class{
-	{ext4.Class{Name: "operating system", Share: 60, MaxSize: 6 * size.GiB, MaxInodes: 160 << 10},
-		[]string{"/"}},
-	{ext4.Class{Name: "container runtime", Share: 5, MaxSize: 1 * size.GiB, MaxInodes: 8 << 10},
-		[]string{"/usr/local", "/opt/cni"}},
-	{ext4.Class{Name: "container images", Share: 18, MaxSize: 8 * size.GiB, MaxInodes: 64 << 10},
-		[]string{"/var/lib/containerd"}},
-	{ext4.Class{Name: "Kubernetes", Share: 6, MaxSize: 1 * size.GiB, MaxInodes: 4 << 10},
-		[]string{"/usr/bin/kubeadm", "/usr/bin/kubectl", "/usr/bin/kubelet"}},
-	{ext4.Class{Name: "node configuration", Share: 3, MaxSize: 512 * size.MiB, MaxInodes: 8 << 10},
-		[]string{"/etc", "/var/lib/kubelet", "/var/lib/cloud"}},
-	{ext4.Class{Name: "customization", Share: 8, MaxInodes: 64 << 10},
-		[]string{"/home", "/opt", "/root", "/srv"}},
+	{Class: ext4.Class{Name: "operating system", Share: 50, MaxSize: 6 * size.GiB, MaxInodes: 160 << 10},
+		paths: []string{"/"}},
+	{Class: ext4.Class{Name: "container runtime", Share: 5, MaxSize: 1 * size.GiB, MaxInodes: 8 << 10},
+		paths: []string{"/usr/local", "/opt/cni"}},
+	{Class: ext4.Class{Name: "container images", Share: 18, MaxSize: 8 * size.GiB, MaxInodes: 64 << 10},
+		paths: []string{"/var/lib/containerd"}},
+	{Class: ext4.Class{Name: "Kubernetes", Share: 6, MaxSize: 1 * size.GiB, MaxInodes: 4 << 10},
+		paths: []string{"/usr/bin/kubeadm", "/usr/bin/kubectl", "/usr/bin/kubelet"}},
+	{Class: ext4.Class{Name: "node configuration", Share: 3, MaxSize: 512 * size.MiB, MaxInodes: 8 << 10},
+		paths: []string{"/etc", "/var/lib/kubelet", "/var/lib/cloud"}, loose: true},
+	{Class: ext4.Class{Name: "customization", Share: 18, MaxInodes: 64 << 10, NearInodes: 8 << 10},
+		paths: []string{"/home", "/opt", "/root", "/srv"}},
 }
+
+// addedClass has the files of what the spec adds, wherever they are.
+var addedClass = len(classes) - 1
 
 // classByPath finds the class of a path by the longest of the classes' paths that
 // it is or that it is in.

@@ -31,6 +31,13 @@ type Config struct {
 	// Features are all features of the file systems, in mke2fs's names: what the
 	// target's boot loader, kernel and e2fsck understand, and package ext4 writes.
 	Features []string `json:"features"`
+	// FileLists is a glob of files of one directory of the target, which list the
+	// paths of what changes together, one a line, such as those of a package. What a
+	// list has lies together on the disk. Empty where there is no such thing.
+	FileLists string `json:"fileLists,omitempty"`
+	// Added are the names of those lists, without their extension, that the spec
+	// adds to the operating system.
+	Added []string `json:"added,omitempty"`
 }
 
 // Role says what a partition is for. A disk has at most one of each but Data.

@@ -53,6 +53,9 @@ func (c *Config) measure(ctx context.Context) ([]content, error) {
 			return nil, fmt.Errorf("measure the tree of %s: %w", p.FileSystem.MountPoint, err)
 		}
 	}
+	if err := c.group(all); err != nil {
+		return nil, err
+	}
 	return all, nil
 }
 

@@ -64,6 +64,8 @@ type Release struct {
 	// Ext4Features are all features of the root file system, in mke2fs's names:
 	// what the release's own GRUB, kernel and e2fsck understand.
 	Ext4Features []string
+	// FileLists is a glob of the lists of each package's files: see disk.Config.
+	FileLists string
 	// KernelArguments are what Kubernetes needs of this release's kernel.
 	KernelArguments []string
 	// SingleProcess says that one process runs all stages of cloud-init, so that

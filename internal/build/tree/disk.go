@@ -29,7 +29,11 @@ const whiteoutsDir = "/.nodesmith/whiteouts"
 
 // Disk assembles the tree of a node with that Kubernetes into a bootable disk.
 func (b *Builder) Disk(ctx context.Context, title string, release distro.Release, tools, node llb.State, k Kubernetes, config disk.Config, l *lock.Lock) (llb.State, error) {
-	config.Output, config.Architecture, config.Features = outDir+"/"+DiskFile, l.Architecture, release.Ext4Features
+	config.Output, config.Architecture = outDir+"/"+DiskFile, l.Architecture
+	config.Features, config.FileLists = release.Ext4Features, release.FileLists
+	for _, p := range l.Packages.Packages {
+		config.Added = append(config.Added, p.Name, p.Name+":"+p.Architecture)
+	}
 	config.Boot = disk.Boot{
 		GRUBModules: "/usr/lib/grub/i386-pc",
 		EFI: disk.EFI{

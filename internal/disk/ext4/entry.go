@@ -34,6 +34,10 @@ type Entry struct {
 	// Class is an index of FileSystem.Classes. Names of one file have the class of
 	// the entry without Link.
 	Class int
+	// Group names files of a class that change together, such as those of a
+	// package: they lie together. What has none lies by its path. A directory of a
+	// group gets names with that group's files only.
+	Group string
 }
 
 // Content is what a file holds.

@@ -110,7 +110,7 @@ func (f FileSystem) Build(ctx context.Context, entries []Entry) (*Image, error) 
 	if b.tree, err = plant(entries, f); err != nil {
 		return nil, fmt.Errorf("ext4: %w", err)
 	}
-	b.tree.gather()
+	b.tree.cut()
 	for _, step := range []func() error{b.number, b.place, b.encode} {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)

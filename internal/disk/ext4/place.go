@@ -9,17 +9,27 @@ import (
 	"nodesmith.dev/nodesmith/internal/disk/size"
 )
 
-// Blocks are placed so that a change of some files moves few others, without
-// knowing any earlier image: where a file lies follows from its path.
+// Blocks are placed so that a change of some files moves few others, and changes
+// few slots, without knowing any earlier image: where a file lies follows from
+// its path and its group.
 //
 // Each class has a region of the file system, whose bounds follow from the size
 // of the file system alone. Blocks are handed out in slots. A large file has
-// slots of its own, side by side; where they begin is a hash of its path.
-// Small files, and directories as the list of names that they are, make groups
-// in the order of their paths: a group begins where a hash of the path says so.
-// A group shares a slot, or more when it is large, whose place is a hash of its
-// first path. A new file thus moves what stands behind it in its slot, and what
-// it takes the place of: larger files choose first, and the order of paths
+// slots of its own, side by side; where they begin is a hash of its path. All
+// else is cut into chunks, whose slots begin where a hash of their names says:
+//
+//   - What is of one group makes chunks of its own: a package that comes takes
+//     slots of its own and moves no other.
+//   - Directories without a group, which are those that many packages have names
+//     in, lie together, by their paths, and those with many names by themselves:
+//     they are the ones that get more. Whichever of them change, they are in few
+//     slots.
+//   - The other files follow each other by their paths.
+//
+// In a chunk things are in the order of their paths. The first chunk of a kind is
+// named by it, the others by their first paths: a chunk ends where a hash of the
+// next path says so. A new file thus moves what stands behind it in its chunk, and
+// what it takes the place of: larger files choose first, and the order of paths
 // decides between others.
 //
 // What finds no room in its region takes some at the file system's end, then
@@ -34,6 +44,9 @@ type Class struct {
 	// MaxSize bounds that part, and MaxInodes that of the inodes; 0 is no bound.
 	MaxSize   size.Bytes
 	MaxInodes uint64
+	// NearInodes is the part of the inodes that is chosen from first, so that what
+	// comes to a class of few files shares their blocks; 0 is all.
+	NearInodes uint64
 }
 
 const wholeShare = 100
@@ -72,13 +85,54 @@ func regions(classes []Class, slots uint64, most func(Class) uint64) []region {
 const (
 	// slotBlocks are 512 KiB, the unit in which disks are kept and sent.
 	slotBlocks = 128
-	// largeBlocks is from when a file has slots of its own.
-	largeBlocks = slotBlocks / 2
-	// meanWeight is what a group weighs on average: a block as much as a name.
-	meanWeight = slotBlocks * 3 / 4
-	// choices is how many places a file's path has.
+	// largeBlocks is from when a file has slots of its own; pieceBlocks is the most
+	// of a chunk that is placed in one piece.
+	largeBlocks, pieceBlocks = 8 * slotBlocks, 16 * slotBlocks
+	// meanLoose and meanGroup are what chunks weigh on average, of files by their
+	// paths and of all others: a block as much as a name. Files by their paths are
+	// many sets that change one by one; a group changes as a whole.
+	meanLoose, meanGroup = slotBlocks * 3 / 4, 8 * slotBlocks
+	// busyNames is from when a directory is one of those with many names.
+	busyNames = 16
+	// choices is how many places a chunk or a large file has.
 	choices = 16
 )
+
+// chunk names what is laid out side by side.
+type chunk struct {
+	kind
+	first string // path; none of the first one of a kind
+}
+
+// kind is what chunks are made of.
+type kind struct {
+	class int
+	// set is a group, the directories of a class without one, or its files.
+	set string
+}
+
+// The sets of what has no group; those of groups begin with groupSet.
+const (
+	busySet      = "busy directories"
+	directorySet = "directories"
+	looseSet     = "files"
+	groupSet     = "group "
+)
+
+func (n *node) kind() kind {
+	switch {
+	case n.Group != "":
+		return kind{n.Class, groupSet + n.Group}
+	case n.isDir() && len(n.names) >= busyNames:
+		return kind{n.Class, busySet}
+	case n.isDir():
+		return kind{n.Class, directorySet}
+	}
+	return kind{n.Class, looseSet}
+}
+
+// name is what the chunk's place is a hash of.
+func (c chunk) name() string { return c.set + "\x00" + c.first }
 
 // item is what is placed in one piece.
 type item struct {
@@ -125,42 +179,47 @@ func (b *builder) objects() []*object {
 	return all
 }
 
-// gather gives each node its group: see the beginning of this file.
-func (t *tree) gather() {
-	open := map[int]string{} // by class
+// cut gives each node its chunk: see the beginning of this file.
+func (t *tree) cut() {
+	open := map[kind]chunk{}
 	for _, n := range t.nodes {
-		weight := uint64(1)
+		weight, k, mean := uint64(1), n.kind(), uint64(meanGroup)
+		if k.set == looseSet {
+			mean = meanLoose
+		}
 		for _, o := range []*object{n.content, n.attributes} {
 			if o != nil && o.length < largeBlocks {
 				weight += o.length
 			}
 		}
-		group, begun := open[n.Class]
-		if !begun || spread(n.Path, "group")/(^uint64(0)/meanWeight) < weight {
-			group = n.Path
-			open[n.Class] = group
+		last, begun := open[k]
+		switch {
+		case !begun:
+			last = chunk{kind: k}
+		case spread(n.Path, "chunk")/(^uint64(0)/mean) < weight:
+			last.first = n.Path
 		}
-		n.group = group
+		n.chunk, open[k] = last, last
 	}
 }
 
-// items puts the small objects of a group together, as many as a slot holds. It
-// names a group's further slots by their number, not by the file that happens to
-// be the first: they keep their places when one more file comes before them.
+// items puts the objects of a chunk together, as many as are placed in one piece.
+// It names a chunk's further pieces by their numbers, not by the file that happens
+// to be the first: they keep their places when one more file comes before them.
 func items(objects []*object) []*item {
 	var all []*item
-	open, parts := map[string]*item{}, map[string]int{} // by group
+	open, parts := map[chunk]*item{}, map[chunk]int{}
 	for _, o := range objects {
-		class, group := o.node.Class, o.node.group
+		c := o.node.chunk
 		if o.length >= largeBlocks {
-			all = append(all, &item{o.node.Path, class, o.length, []*object{o}})
+			all = append(all, &item{o.node.Path, c.class, o.length, []*object{o}})
 			continue
 		}
-		last := open[group]
-		if last == nil || last.length+o.length > slotBlocks {
-			last = &item{key: fmt.Sprint(group, "\x00", parts[group]), class: class}
-			open[group] = last
-			parts[group]++
+		last := open[c]
+		if last == nil || last.length+o.length > pieceBlocks {
+			last = &item{key: fmt.Sprint(c.name(), "\x00", parts[c]), class: c.class}
+			open[c] = last
+			parts[c]++
 			all = append(all, last)
 		}
 		last.length += o.length

@@ -63,6 +63,7 @@ func (r *random) add(e ext4.Entry) {
 	e.ModTime = time.Unix(1_600_000_000-r.Int64N(3_000_000_000), r.Int64N(1e9))
 	e.Mode |= fs.FileMode(r.Uint32N(0o1000))
 	e.Class = r.IntN(r.classes)
+	e.Group = []string{"", "", "one", "another"}[r.IntN(4)]
 	if r.IntN(4) == 0 {
 		e.Xattrs = r.xattrs(e.Mode)
 	}

@@ -24,8 +24,8 @@ type node struct {
 	names  []name // of a directory, by name
 	links  int
 	number uint32
-	// group is the first path of those that lie together: see place.go.
-	group string
+	// chunk names those whose content lies together: see place.go.
+	chunk chunk
 	// provided is that of lost+found when it is not among the entries.
 	provided bool
 	// layout is how a directory's names lie in its blocks.

@@ -27,6 +27,7 @@ func family() distro.Release {
 		Empty:        []string{"/etc/machine-id"},
 		Reset:        reset,
 		Ext4Features: ext4Features,
+		FileLists:    "/var/lib/dpkg/info/*.list",
 		TimeDaemon:   "chrony",
 	}
 }
