@@ -84,6 +84,24 @@ func TestWorkOutsideTheEngineIsAStageToo(t *testing.T) {
 	}
 }
 
+func TestTheBytesOfWorkAreToldAFewTimesASecond(t *testing.T) {
+	r, lines := told()
+	w := r.Begin("os", "fetch packages")
+	w.Expect(3000)
+	for range 3000 {
+		w.Add(1)
+	}
+	w.End(nil)
+	r.Begin("os", "nothing to fetch").End(nil)
+	got := lines()
+	if len(got) < 5 || len(got) > 1500 || got[1] != "transferred fetch packages | 1 of 3000" || got[len(got)-3] != "finished fetch packages | 3000 of 3000" {
+		t.Errorf("%q", got)
+	}
+	if last := got[len(got)-1]; last != "finished nothing to fetch" {
+		t.Error(last)
+	}
+}
+
 // told returns a recorder and what it has told, as short lines.
 func told() (*progress.Recorder, func() []string) {
 	var lines []string

@@ -12,6 +12,9 @@ type Work struct {
 	r               *Recorder
 	id, step, stage string
 	from            time.Time
+
+	current, total int64     // bytes
+	told           time.Time // when the bytes were
 }
 
 // Begin notes that a step of a stage begins outside the engine. Whoever began it
@@ -20,7 +23,7 @@ func (r *Recorder) Begin(stage, step string) *Work {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.works++
-	w := &Work{r, fmt.Sprintf("work:%d", r.works), step, stage, time.Now()}
+	w := &Work{r: r, id: fmt.Sprintf("work:%d", r.works), step: step, stage: stage, from: time.Now()}
 	w.emit(Event{Time: w.from, Type: Started})
 	return w
 }
@@ -38,6 +41,25 @@ func (w *Work) Log(format string, args ...any) {
 	w.emit(Event{Time: time.Now(), Type: Output, Stream: "stderr", Text: sentence(fmt.Sprintf(format, args...))})
 }
 
+// Expect says how many bytes the work moves, where that is known.
+func (w *Work) Expect(bytes int64) {
+	w.r.mu.Lock()
+	defer w.r.mu.Unlock()
+	w.total = bytes
+}
+
+// Add says that so many bytes more are done.
+func (w *Work) Add(bytes int64) {
+	now := time.Now()
+	w.r.mu.Lock()
+	defer w.r.mu.Unlock()
+	w.current += bytes
+	if now.Sub(w.told) >= between {
+		w.told = now
+		w.emit(Event{Time: now, Type: Transferred, CurrentBytes: w.current, TotalBytes: w.total})
+	}
+}
+
 // End notes how the work ended.
 func (w *Work) End(err error) {
 	now := time.Now()
@@ -50,6 +72,9 @@ func (w *Work) End(err error) {
 	}
 	w.r.mu.Lock()
 	defer w.r.mu.Unlock()
+	if w.current > 0 {
+		e.CurrentBytes, e.TotalBytes = w.current, w.total
+	}
 	w.r.spans[w.stage] = append(w.r.spans[w.stage], span{w.from, now})
 	if err == nil {
 		w.r.done = append(w.r.done, Step{Name: w.step, Started: w.from, Completed: now})

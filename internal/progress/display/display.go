@@ -51,24 +51,51 @@ func (d *documents) Event(e progress.Event) {
 
 func (*documents) Close() {}
 
-// Plain returns a display that writes a line when a step begins, when it ends and
-// for each line that it writes, with the time since began.
-func Plain(w io.Writer, began time.Time) Display { return &plain{w, began} }
+// Plain returns a display that writes a line when a step begins, when it ends, for
+// each line that it writes, and now and then how far it is, with the time since began.
+func Plain(w io.Writer, began time.Time) Display { return &plain{w, began, map[string]begun{}} }
 
 type plain struct {
-	w     io.Writer
-	began time.Time
+	w       io.Writer
+	began   time.Time
+	running map[string]begun // by ID
 }
+
+// begun is when a step began, and when its bytes were last told.
+type begun struct{ at, told time.Time }
+
+// plainRefresh is the least time between two lines about one step's bytes.
+const plainRefresh = 15 * time.Second
 
 // said are the types of events that are lines of plain progress.
 var said = map[progress.Type]string{
 	progress.Started: "start", progress.Finished: "done", progress.Cached: "cached",
-	progress.Failed: "failed", progress.Canceled: "ended", progress.Output: "", progress.Message: "",
+	progress.Failed: "failed", progress.Canceled: "ended", progress.Output: "", progress.Message: "", progress.Transferred: "",
+}
+
+// due keeps account of running steps, and says whether an event is worth a line.
+func (p *plain) due(e progress.Event) bool {
+	switch e.Type {
+	case progress.Started:
+		p.running[e.ID] = begun{e.Time, e.Time}
+		return !e.Input()
+	case progress.Transferred:
+		b, known := p.running[e.ID]
+		if !known || e.Time.Sub(b.told) < plainRefresh {
+			return false
+		}
+		p.running[e.ID] = begun{b.at, e.Time}
+	case progress.Cached, progress.Finished, progress.Failed, progress.Canceled:
+		delete(p.running, e.ID)
+	case progress.Output, progress.Message:
+	}
+	return true
 }
 
 func (p *plain) Event(e progress.Event) {
 	word, told := said[e.Type]
-	if !told || e.Type == progress.Started && e.Input() {
+	began := p.running[e.ID].at
+	if !told || !p.due(e) {
 		return
 	}
 	text := e.Step
@@ -86,7 +113,9 @@ func (p *plain) Event(e progress.Event) {
 		if e.CurrentBytes > 0 {
 			text += ", " + Bytes(e.CurrentBytes)
 		}
-	case progress.Started, progress.Cached, progress.Transferred:
+	case progress.Transferred:
+		text += " | " + far(e.CurrentBytes, e.TotalBytes, e.Time.Sub(began))
+	case progress.Started, progress.Cached:
 	}
 	_, _ = fmt.Fprintf(p.w, "%8s  %-6s  %s\n", Duration(e.Time.Sub(p.began)), word, text)
 }

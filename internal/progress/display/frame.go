@@ -175,7 +175,7 @@ func (s *step) lines(now time.Time) stepLines {
 	}
 	l := stepLines{line: line{
 		left:  []piece{{indent + s.title, name}},
-		right: []piece{{s.bytes(), dim}, {Duration(took), normal}},
+		right: []piece{{s.bytes(took), dim}, {Duration(took), normal}},
 	}}
 	for _, text := range s.output {
 		l.output = append(l.output, line{left: []piece{{indent + indent + text, dim}}})
@@ -184,12 +184,9 @@ func (s *step) lines(now time.Time) stepLines {
 }
 
 // bytes says how far a step is that moves bytes, two spaces behind it.
-func (s *step) bytes() string {
-	switch {
-	case s.total > 0:
-		return fmt.Sprintf("%s of %s  ", Bytes(s.current), Bytes(max(s.total, s.current)))
-	case s.current > 0:
-		return Bytes(s.current) + "  "
+func (s *step) bytes(took time.Duration) string {
+	if s.current == 0 && s.total == 0 {
+		return ""
 	}
-	return ""
+	return far(s.current, s.total, took) + "  "
 }

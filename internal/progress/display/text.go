@@ -134,3 +134,21 @@ func Bytes(n int64) string {
 	}
 	return fmt.Sprintf("%.1f %ciB", value, units[unit])
 }
+
+// worthAGuess is how long something has to be under way before it says how long it
+// will be.
+const worthAGuess = 3 * time.Second
+
+// far says how much of total bytes is done after some time, and how long the rest will
+// take at that rate. A total of 0 is unknown.
+func far(current, total int64, took time.Duration) string {
+	if total <= 0 {
+		return Bytes(current)
+	}
+	text := Bytes(current) + " of " + Bytes(max(total, current))
+	if took < worthAGuess || current <= 0 || current >= total {
+		return text
+	}
+	left := time.Duration(float64(took) / float64(current) * float64(total-current))
+	return text + ", " + left.Round(time.Second).String() + " left"
+}
