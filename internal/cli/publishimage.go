@@ -154,7 +154,7 @@ func journals() ([]publish.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	paths, err := filepath.Glob(filepath.Join(dir, "*", "*.journal"))
+	paths, err := publish.Journals(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -54,19 +54,22 @@ type Bounds struct {
 	Inputs Amount `json:"inputs"`
 	// Blocks is for compressed blocks of disks.
 	Blocks Amount `json:"blocks"`
+	// Journals is for those of publishing, which are no cache.
+	Journals Amount `json:"journals"`
 }
 
 // DefaultBounds keep about eight Kubernetes versions on two operating systems.
 var DefaultBounds = Bounds{
 	Engine: 50 << 30, Compile: 10 << 30, Downloads: 10 << 30, Go: 15 << 30, Images: 10 << 30, Inputs: 10 << 30, Blocks: 4 << 30,
+	Journals: 64 << 20,
 }
 
 // BoundNames are the names of the bounds as the configuration file has them.
-var BoundNames = []string{"engine", "compile", "downloads", "go", "images", "inputs", "blocks"}
+var BoundNames = []string{"engine", "compile", "downloads", "go", "images", "inputs", "blocks", "journals"}
 
 // Of returns the bound of that name; nil if there is none.
 func (b *Bounds) Of(name string) *Amount {
-	each := []*Amount{&b.Engine, &b.Compile, &b.Downloads, &b.Go, &b.Images, &b.Inputs, &b.Blocks}
+	each := []*Amount{&b.Engine, &b.Compile, &b.Downloads, &b.Go, &b.Images, &b.Inputs, &b.Blocks, &b.Journals}
 	if i := slices.Index(BoundNames, name); i >= 0 {
 		return each[i]
 	}

@@ -28,8 +28,13 @@ func PublishDir() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(state, "publish"), nil
+	return publishDir(state), nil
 }
+
+// PublishDir returns the folder of the journals of publishing.
+func (s Settings) PublishDir() string { return publishDir(s.StateDir) }
+
+func publishDir(state string) string { return filepath.Join(state, "publish") }
 
 // Govc is what govc's environment says of vCenters.
 type Govc struct {

@@ -23,6 +23,8 @@ type Entry struct {
 	Used  time.Time
 	// Stale is what a killed process left: it goes whatever the bound.
 	Stale bool
+	// Kept stays whatever the bound: it counts, and something hangs on it.
+	Kept bool
 	// Remove removes it; that it is gone already is no error.
 	Remove func() error
 }
@@ -52,6 +54,9 @@ func Excess(entries []Entry, bound int64) []Entry {
 	for _, e := range rest {
 		if left <= bound {
 			break
+		}
+		if e.Kept {
+			continue
 		}
 		gone, left = append(gone, e), left-e.Bytes
 	}

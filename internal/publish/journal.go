@@ -114,18 +114,46 @@ func (j *Journal) Watch(fn func(written bool)) { j.watch = fn }
 // what earlier runs noted. A last line that a killed run did not finish is cut
 // off. The file is locked: a second process gets an error.
 func OpenJournal(path string) (*Journal, error) {
+	for {
+		file, err := openLocked(path)
+		if err != nil {
+			return nil, fmt.Errorf("journal %s: %w", path, err)
+		}
+		if !named(file) { // housekeeping removed it before the lock was ours
+			_ = file.Close()
+			continue
+		}
+		j := &Journal{file: file, watch: func(bool) {}}
+		if err := j.read(); err != nil {
+			return nil, errors.Join(fmt.Errorf("journal %s: %w", path, err), file.Close())
+		}
+		return j, nil
+	}
+}
+
+// openLocked opens the file at path, which it makes if needed, and locks it.
+func openLocked(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("journal: %w", err)
+		return nil, err
 	}
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("journal: %w", err)
+		return nil, err
 	}
-	j := &Journal{file: file, watch: func(bool) {}}
-	if err := j.read(); err != nil {
-		return nil, errors.Join(fmt.Errorf("journal %s: %w", path, err), file.Close())
+	if err := lockFile(file); err != nil {
+		return nil, errors.Join(err, file.Close())
 	}
-	return j, nil
+	return file, nil
+}
+
+// named says whether an open file still has the name that it was opened by.
+func named(file *os.File) bool {
+	now, err := os.Stat(file.Name())
+	if err != nil {
+		return false
+	}
+	mine, err := file.Stat()
+	return err == nil && os.SameFile(now, mine)
 }
 
 // ReadState returns what is noted in the journal at path; nothing if there is
@@ -146,9 +174,6 @@ func ReadState(path string) (State, error) {
 }
 
 func (j *Journal) read() error {
-	if err := lockFile(j.file); err != nil {
-		return err
-	}
 	data, err := os.ReadFile(j.file.Name())
 	if err != nil {
 		return err
