@@ -15,6 +15,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/progress/display"
 	"nodesmith.dev/nodesmith/internal/proof"
+	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/store"
 )
 
@@ -98,12 +99,12 @@ images share with each of them.`,
 				for _, i := range list {
 					entries = append(entries, entryOf(i))
 				}
-				return printJSON(s.out, map[string]any{"apiVersion": imagesVersion, "images": entries})
+				return printJSON(s.out, map[string]any{"apiVersion": imagesVersion, "kind": report.ImagesKind, "images": entries})
 			}
 			return printImages(s.out, list)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document ("+imagesVersion+")")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document, an ImagesReport")
 	return c
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/pipeline"
+	"nodesmith.dev/nodesmith/internal/report"
 )
 
 // version is set by scripts/build.sh.
@@ -24,6 +25,7 @@ const versionVersion = "nodesmith.dev/version/v1alpha1"
 // versionDocument says what this nodesmith is, and what it knows.
 type versionDocument struct {
 	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
 	Version    string `json:"version"`
 	// Go is that of the toolchain that compiled it, BuildKit that of the engine in it.
 	Go       string `json:"go"`
@@ -55,14 +57,14 @@ func versionCommand(s streams) *cobra.Command {
 			return printVersion(s.out, d)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document ("+versionVersion+")")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document, a VersionReport")
 	return c
 }
 
 func describeVersion() versionDocument {
 	known := pipeline.Known()
 	d := versionDocument{
-		APIVersion: versionVersion, Version: programVersion(), Go: runtime.Version(), BuildKit: moduleVersion("github.com/moby/buildkit"),
+		APIVersion: versionVersion, Kind: report.VersionKind, Version: programVersion(), Go: runtime.Version(), BuildKit: moduleVersion("github.com/moby/buildkit"),
 		System: runtime.GOOS + "/" + runtime.GOARCH, Specs: []string{v1alpha1.APIVersion}, Kubernetes: known.Kubernetes,
 		Infrastructures: known.Infrastructures, Formats: known.Formats, Architectures: known.Architectures,
 	}

@@ -20,6 +20,12 @@ const (
 	BuildKind  = "BuildReport"
 	PlanKind   = "PlanReport"
 	VerifyKind = "VerifyReport"
+
+	// Those of documents with a version of their own.
+	ConfigKind  = "ConfigReport"
+	ImagesKind  = "ImagesReport"
+	PruneKind   = "PruneReport"
+	VersionKind = "VersionReport"
 )
 
 // Build is what build --json prints.
