@@ -159,6 +159,15 @@ func TestBuildPutsTheImageAndItsLockIntoTheFolder(t *testing.T) {
 	}
 }
 
+func TestTheStoreListsTheImageForPrograms(t *testing.T) {
+	testenv.NeedRoot(t)
+	out := must(t, "images", "--json").out
+	reporttest.Validate(t, report.ImagesKind, []byte(out))
+	if !strings.Contains(out, `"debian-12"`) {
+		t.Errorf("no debian-12 in\n%s", out)
+	}
+}
+
 func TestTheLockNamesNoMirror(t *testing.T) {
 	testenv.NeedRoot(t)
 	lock, err := os.ReadFile(filepath.Join(built, "debian-12.lock.yaml"))

@@ -114,7 +114,7 @@ func newUbuntuArchive(t *testing.T) *ubuntuArchive {
 // debian fetches Debian's packages, or takes them from the cache of downloads.
 func (a *ubuntuArchive) debian(packages []lock.Package) map[string]string {
 	a.t.Helper()
-	settings, err := host.Read(a.t.Context())
+	settings, err := host.Read()
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/ova"
 	"nodesmith.dev/nodesmith/internal/host"
@@ -34,7 +36,7 @@ func (b *building) Close() error {
 // open starts a pipeline for an image on this machine; signing is nil for what
 // makes no OVA.
 func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag, engine engineFlags, signing *signingFlags, s streams) (*building, error) {
-	settings, err := settingsFor(ctx, image, engine)
+	settings, err := settingsFor(image, engine)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +46,7 @@ func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag,
 			return nil, err
 		}
 	}
-	shown, err := progress.show(ctx, s.err, titleOf(image))
+	shown, err := progress.show(ctx, s.err, titleOf(image), tree.Stages())
 	if err != nil {
 		return nil, err
 	}
@@ -59,13 +61,13 @@ func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag,
 }
 
 // settingsFor returns the machine's settings for an image.
-func settingsFor(ctx context.Context, image *v1alpha1.NodeImage, engine engineFlags) (host.Settings, error) {
+func settingsFor(image *v1alpha1.NodeImage, engine engineFlags) (host.Settings, error) {
 	if proxy := image.Spec.Proxy; proxy.Building() {
 		if err := host.SetProxy(proxy.Environment()); err != nil {
 			return host.Settings{}, err
 		}
 	}
-	settings, err := host.Read(ctx)
+	settings, err := host.Read()
 	if err != nil {
 		return settings, err
 	}
@@ -132,10 +134,13 @@ goes to standard error.`,
 			if err != nil {
 				return err
 			}
-			stages, err := p.Stages(l, artifacts)
-			if err != nil {
-				return err
+			var digests []digest.Digest
+			if asJSON {
+				if digests, err = p.Digests(c.Context(), artifacts); err != nil {
+					return err
+				}
 			}
+			stages := p.Stages(artifacts)
 			p.display.Close()
 			if progress.mode != progressJSON {
 				if err := printClosing(s.err, spec.image, artifacts, stages, time.Since(start)); err != nil {
@@ -143,7 +148,7 @@ goes to standard error.`,
 				}
 			}
 			if asJSON {
-				err = printBuild(c.Context(), s.out, spec.image, artifacts, stages)
+				err = printBuild(s.out, spec.image, artifacts, digests, stages)
 			} else {
 				err = printPaths(s.out, artifacts)
 			}

@@ -1,12 +1,13 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/pipeline"
@@ -26,7 +27,7 @@ func printClosing(w io.Writer, image *v1alpha1.NodeImage, artifacts []pipeline.A
 	var b strings.Builder
 	fmt.Fprintf(&b, "\nBuilt %s, in %s\n\n", titleOf(image), display.Duration(took))
 	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(t, "  STAGE\tTIME\tSIZE\t")
+	fmt.Fprintln(t, "  STAGE\tTIME\tSIZE")
 	for _, s := range stages {
 		state, size := "cached", "-"
 		if !s.Cached {
@@ -35,11 +36,11 @@ func printClosing(w io.Writer, image *v1alpha1.NodeImage, artifacts []pipeline.A
 		if s.SizeBytes > 0 {
 			size = display.Bytes(s.SizeBytes)
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\t\n", s.Name, state, size)
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", s.Name, state, size)
 	}
-	fmt.Fprintln(t, "\n  FILE\tDISK\tSTORED\t")
+	fmt.Fprintln(t, "\n  FILE\tDISK\tSTORED")
 	for _, a := range artifacts {
-		fmt.Fprintf(t, "  %s\t%s\t%s\t\n", a.Path, display.Bytes(a.SizeBytes), display.Bytes(a.StoredBytes))
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", a.Path, display.Bytes(a.SizeBytes), display.Bytes(a.StoredBytes))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -62,12 +63,8 @@ func printPaths(w io.Writer, artifacts []pipeline.Artifact) error {
 	return nil
 }
 
-// printBuild prints the document of a build.
-func printBuild(ctx context.Context, w io.Writer, image *v1alpha1.NodeImage, artifacts []pipeline.Artifact, stages []report.Stage) error {
-	digests, err := pipeline.Digests(ctx, artifacts)
-	if err != nil {
-		return err
-	}
+// printBuild prints the document of a build, whose files have those digests.
+func printBuild(w io.Writer, image *v1alpha1.NodeImage, artifacts []pipeline.Artifact, digests []digest.Digest, stages []report.Stage) error {
 	document := report.Build{APIVersion: report.APIVersion, Kind: report.BuildKind, Image: image.Metadata.Name, Stages: stages}
 	for i, a := range artifacts {
 		document.Artifacts = append(document.Artifacts, report.Artifact{

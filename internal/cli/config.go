@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/report"
 )
 
 //go:generate sh -c "go run ../../cmd/nodesmith config --markdown > ../../docs/configuration.md"
@@ -33,11 +34,11 @@ Passwords are not shown. Flags of other commands stand before all of them.`,
 			if markdown {
 				return writeConfigPage(s.out)
 			}
-			settings, err := host.Read(c.Context())
+			settings, err := host.Read()
 			if err != nil {
 				return err
 			}
-			values, path, err := host.Effective(settings)
+			values, path, err := host.Effective(c.Context(), settings)
 			if err != nil {
 				return err
 			}
@@ -46,12 +47,12 @@ Passwords are not shown. Flags of other commands stand before all of them.`,
 				for _, v := range values {
 					entries = append(entries, configEntry{v.Name, v.Value, v.Origin})
 				}
-				return printJSON(s.out, map[string]any{"apiVersion": configVersion, "file": path, "settings": entries})
+				return printJSON(s.out, map[string]any{"apiVersion": configVersion, "kind": report.ConfigKind, "file": path, "settings": entries})
 			}
 			return printConfig(s.out, values, path)
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document ("+configVersion+")")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document, a ConfigReport")
 	c.Flags().BoolVar(&markdown, "markdown", false, "print the page of all keys, docs/configuration.md")
 	return c
 }

@@ -8,6 +8,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"nodesmith.dev/nodesmith/internal/host"
+	"nodesmith.dev/nodesmith/internal/report"
+	"nodesmith.dev/nodesmith/internal/report/reporttest"
 )
 
 func TestTheSettingsSayWhereTheyComeFrom(t *testing.T) {
@@ -21,6 +25,7 @@ cache: {blocks: 1GiB}
 `), 0o600)); err != nil {
 		t.Fatal(err)
 	}
+	silenceGo(t, dir)
 	t.Setenv("XDG_CONFIG_HOME", dir)
 	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
 	t.Setenv("HTTPS_PROXY", "http://me:secret@proxy.example.com")
@@ -28,6 +33,7 @@ cache: {blocks: 1GiB}
 	if code != 0 {
 		t.Fatal(errOut)
 	}
+	reporttest.Validate(t, report.ConfigKind, []byte(out))
 	var document struct {
 		File     string
 		Settings []configEntry
@@ -69,6 +75,7 @@ func TestTheVersionSaysWhatCanBeBuilt(t *testing.T) {
 	if code != 0 {
 		t.Fatal(errOut)
 	}
+	reporttest.Validate(t, report.VersionKind, []byte(out))
 	var d versionDocument
 	if err := json.Unmarshal([]byte(out), &d); err != nil {
 		t.Fatal(err)
@@ -78,6 +85,28 @@ func TestTheVersionSaysWhatCanBeBuilt(t *testing.T) {
 	}
 	if text, _, code := command("version"); code != 0 || !strings.HasPrefix(text, "nodesmith ") {
 		t.Errorf("%d: %s", code, text)
+	}
+}
+
+// Nothing is kept in a home that is new: no engine is asked.
+func TestWhatIsKeptIsADocumentForPrograms(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "TMPDIR"} {
+		t.Setenv(name, dir)
+	}
+	for _, flags := range [][]string{{"--dry-run"}, {"--list"}, {"--keep", "1"}} {
+		out, errOut, code := command(append([]string{"prune", "--json"}, flags...)...)
+		if code != 0 {
+			t.Fatal(errOut)
+		}
+		reporttest.Validate(t, report.PruneKind, []byte(out))
+		var d pruneDocument
+		if err := json.Unmarshal([]byte(out), &d); err != nil {
+			t.Fatal(err)
+		}
+		if len(d.Kinds) != len(host.BoundNames)+1 || d.DryRun != (flags[0] != "--keep") {
+			t.Errorf("%v: %+v", flags, d)
+		}
 	}
 }
 

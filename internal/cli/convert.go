@@ -83,7 +83,7 @@ func (o conversion) run(c *cobra.Command, s streams, path string) error {
 	}
 	converter := format.Converter{Workers: o.workers}
 	if o.cache {
-		settings, err := host.Local()
+		settings, err := host.Read()
 		if err != nil {
 			return err
 		}

@@ -35,7 +35,7 @@ func (f *engineFlags) enter(c *cobra.Command, _ []string) error {
 	if !rootless.Needed() {
 		return nil
 	}
-	settings, err := host.Read(c.Context())
+	settings, err := host.Read()
 	if err != nil || f.or(settings.Engine).Address != "" {
 		return err
 	}

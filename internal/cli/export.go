@@ -35,7 +35,7 @@ files are copies: nothing that happens to them reaches the store.`,
 					return fault.New(fault.Usage, "", "--to: %w", err)
 				}
 			}
-			settings, err := host.Read(c.Context())
+			settings, err := host.Read()
 			if err != nil {
 				return err
 			}

@@ -229,11 +229,13 @@ var failures = []failure{
 	{name: "no runc", root: true, setup: func(f fixture) { specWith()(f); f.t.Setenv("PATH", f.dir) }, args: asTyped("lock -f web.yaml")},
 	{name: "no QEMU", setup: func(f fixture) { f.image("qcow2", 3<<20); f.t.Setenv("PATH", f.dir) }, args: asTyped("verify node.raw --level boot")},
 	{name: "a cache that is a file", root: true, setup: func(f fixture) { specWith()(f); f.write("cache", "") }, args: asTyped("lock -f web.yaml")},
-	{name: "a cache on a full file system", root: true, setup: func(f fixture) {
-		specWith()(f)
+	{name: "an engine on a full file system", root: true, setup: func(f fixture) {
 		f.small(8 << 10)
+		if err := os.MkdirAll(filepath.Join(f.dir, "small", "nodesmith", "engine"), 0o755); err != nil {
+			f.t.Fatal(err)
+		}
 		f.t.Setenv("XDG_CACHE_HOME", filepath.Join(f.dir, "small"))
-	}, args: asTyped("lock -f web.yaml")},
+	}, args: asTyped("prune --dry-run")},
 
 	// The network.
 	{name: "a mirror that does not run", root: true, setup: func(f fixture) { specWith()(f); f.mirrors(deadPort(f.t), silent(f.t)) }, args: asTyped("lock -f web.yaml --progress quiet")},
@@ -300,12 +302,7 @@ func (x failure) run(t *testing.T) string {
 	t.Chdir(dir)
 	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
 	t.Setenv("XDG_CONFIG_HOME", filepath.Join(dir, "config"))
-	// go, which is asked for its settings, would leave a process that counts this
-	// later, in the folder that is gone by then.
-	telemetry := filepath.Join(dir, "config", "go", "telemetry")
-	if err := errors.Join(os.MkdirAll(telemetry, 0o755), os.WriteFile(filepath.Join(telemetry, "mode"), []byte("off"), 0o644)); err != nil {
-		t.Fatal(err)
-	}
+	silenceGo(t, filepath.Join(dir, "config"))
 	if x.setup != nil {
 		x.setup(fixture{t, dir})
 	}
@@ -318,4 +315,14 @@ func (x failure) run(t *testing.T) string {
 		text = v.like.ReplaceAllString(text, v.standIn)
 	}
 	return strings.ReplaceAll(text, dir, "DIR")
+}
+
+// silenceGo keeps the go command, which is asked for its settings, from leaving a
+// process that counts this later, in a folder of configurations that is gone by then.
+func silenceGo(t *testing.T, config string) {
+	t.Helper()
+	telemetry := filepath.Join(config, "go", "telemetry")
+	if err := errors.Join(os.MkdirAll(telemetry, 0o755), os.WriteFile(filepath.Join(telemetry, "mode"), []byte("off"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
 }

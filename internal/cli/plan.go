@@ -45,11 +45,11 @@ PlanReport (nodesmith schema --kind PlanReport).`,
 			if err != nil {
 				return err
 			}
-			settings, err := settingsFor(c.Context(), spec.image, engine)
+			settings, err := settingsFor(spec.image, engine)
 			if err != nil {
 				return err
 			}
-			machine, err := engine.machine(settings)
+			machine, err := engine.machine(c.Context(), settings)
 			if err != nil {
 				return err
 			}
@@ -76,8 +76,8 @@ PlanReport (nodesmith schema --kind PlanReport).`,
 }
 
 // machine lists the machine's settings, in which the flags' engine stands already.
-func (f engineFlags) machine(settings host.Settings) ([]host.Value, error) {
-	values, _, err := host.Effective(settings)
+func (f engineFlags) machine(ctx context.Context, settings host.Settings) ([]host.Value, error) {
+	values, _, err := host.Effective(ctx, settings)
 	for i := range values {
 		if values[i].Name == "engine.address" && f.engine.Address != "" {
 			values[i].Origin = "--engine"

@@ -20,20 +20,20 @@ func printPlan(w io.Writer, image *v1alpha1.NodeImage, p *report.Plan) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Plan for %s\n\n", titleOf(image))
 	t := tabwriter.NewWriter(&b, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(t, "  VALUE\tIS\tFROM\t")
+	fmt.Fprintln(t, "  VALUE\tIS\tFROM")
 	for _, v := range p.Values {
-		fmt.Fprintf(t, "  %s\t%s\t%s\t\n", v.Path, short(v.Value), from(v))
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", v.Path, short(v.Value), from(v))
 	}
 	if p.Lock.State == report.LockFits {
 		planSteps(t, p)
 		planDownloads(t, p)
-		fmt.Fprintln(t, "\n  FILE\tSTATE\t")
+		fmt.Fprintln(t, "\n  FILE\tSTATE")
 		for _, f := range p.Files {
 			state := "written"
 			if f.Kept {
 				state = "there, and kept"
 			}
-			fmt.Fprintf(t, "  %s\t%s\t\n", f.Path, state)
+			fmt.Fprintf(t, "  %s\t%s\n", f.Path, state)
 		}
 	}
 	if err := t.Flush(); err != nil {
@@ -71,13 +71,13 @@ func from(v report.Value) string {
 }
 
 func planSteps(t io.Writer, p *report.Plan) {
-	fmt.Fprintln(t, "\n  STEP\tLAST TIME\tSTATE\t")
+	fmt.Fprintln(t, "\n  STEP\tLAST TIME\tSTATE")
 	for _, s := range p.Steps {
 		last := "-"
 		if s.LastSeconds != nil {
 			last = display.Seconds(*s.LastSeconds)
 		}
-		fmt.Fprintf(t, "  %s\t%s\t%s\t\n", s.Name, last, stepState(s))
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", s.Name, last, stepState(s))
 	}
 }
 
@@ -100,7 +100,7 @@ func planDownloads(t io.Writer, p *report.Plan) {
 	if len(p.Downloads) == 0 {
 		return
 	}
-	fmt.Fprintln(t, "\n  DOWNLOAD FOR\tFILES\tSIZE\t")
+	fmt.Fprintln(t, "\n  DOWNLOAD FOR\tFILES\tSIZE")
 	type sum struct {
 		files, unknown int
 		size           int64
@@ -122,7 +122,7 @@ func planDownloads(t io.Writer, p *report.Plan) {
 	}
 	for _, input := range inputs {
 		s := sums[input]
-		fmt.Fprintf(t, "  %s\t%d\t%s\t\n", input, s.files, sizeOf(s.size, s.unknown))
+		fmt.Fprintf(t, "  %s\t%d\t%s\n", input, s.files, sizeOf(s.size, s.unknown))
 	}
 }
 

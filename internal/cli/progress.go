@@ -12,7 +12,6 @@ import (
 	"github.com/containerd/console"
 	"github.com/spf13/cobra"
 
-	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/progress"
@@ -44,9 +43,9 @@ func (f *progressFlag) check() error {
 	return nil
 }
 
-// show returns the display of a build, on w; title says what is built. A live one
-// says when ctx has ended.
-func (f *progressFlag) show(ctx context.Context, w io.Writer, title string) (display.Display, error) {
+// show returns the display of what title says, in stages, on w. A live one says when
+// ctx has ended.
+func (f *progressFlag) show(ctx context.Context, w io.Writer, title string, stages []string) (display.Display, error) {
 	began := time.Now()
 	switch f.mode {
 	case progressQuiet:
@@ -64,7 +63,7 @@ func (f *progressFlag) show(ctx context.Context, w io.Writer, title string) (dis
 	case !can || env.Dumb || f.mode == progressAuto && !env.UTF8:
 		return display.Plain(w, began), nil
 	}
-	return display.Live(ctx, on, display.NewModel(title, began, tree.Stages()), env.Colour), nil
+	return display.Live(ctx, on, display.NewModel(title, began, stages), env.Colour), nil
 }
 
 // told has the command's end told as an event, where events are asked for: then

@@ -13,6 +13,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/housekeeping"
 	"nodesmith.dev/nodesmith/internal/progress/display"
+	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/rootless"
 )
 
@@ -22,6 +23,7 @@ const pruneVersion = "nodesmith.dev/prune/v1alpha1"
 // pruneDocument says what was kept, and what went.
 type pruneDocument struct {
 	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
 	// DryRun says that nothing went: FreedBytes and Images are what would.
 	DryRun bool        `json:"dryRun"`
 	Kinds  []pruneKind `json:"kinds"`
@@ -68,7 +70,7 @@ The end of a build does the same for the caches, at most once an hour.`,
   nodesmith prune --keep 5 --dry-run
   nodesmith prune --bound engine=20GiB --bound blocks=0`,
 		PreRunE: func(*cobra.Command, []string) error {
-			settings, err := host.Local()
+			settings, err := host.Read()
 			if err != nil || !rootless.Needed() {
 				return err
 			}
@@ -99,7 +101,7 @@ The end of a build does the same for the caches, at most once an hour.`,
 	c.Flags().StringArrayVar(&f.bounds, "bound", nil, "for this time, keep at most `KIND=SIZE` (repeatable; 0 for nothing): "+strings.Join(host.BoundNames, ", "))
 	c.Flags().BoolVar(&f.list, "list", false, "remove nothing: list what is kept, where, and by which rule")
 	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "remove nothing: say what would go")
-	c.Flags().BoolVar(&f.asJSON, "json", false, "print one JSON document ("+pruneVersion+")")
+	c.Flags().BoolVar(&f.asJSON, "json", false, "print one JSON document, a PruneReport")
 	return c
 }
 
@@ -107,7 +109,7 @@ func (f pruneFlags) options(c *cobra.Command, s streams) (o housekeeping.Options
 	if c.Flags().Changed("keep") && f.keep < 1 {
 		return o, fault.New(fault.Usage, "nodesmith rm removes single images", "--keep %d: of each name at least one image has to stay", f.keep)
 	}
-	settings, err := host.Local()
+	settings, err := host.Read()
 	if err != nil {
 		return o, err
 	}
@@ -128,7 +130,7 @@ func (f pruneFlags) options(c *cobra.Command, s streams) (o housekeeping.Options
 }
 
 func pruned(r housekeeping.Report, look bool) pruneDocument {
-	d := pruneDocument{APIVersion: pruneVersion, DryRun: look, Kinds: []pruneKind{}, Images: []imageEntry{}, Swept: r.Swept}
+	d := pruneDocument{APIVersion: pruneVersion, Kind: report.PruneKind, DryRun: look, Kinds: []pruneKind{}, Images: []imageEntry{}, Swept: r.Swept}
 	for _, k := range r.Kinds {
 		kind := pruneKind{
 			Kind: k.Name, Path: k.Path, BeforeBytes: k.Bytes, FreedBytes: k.Freed, AfterBytes: k.Bytes - k.Freed, Policy: k.Policy, Note: k.Note,

@@ -59,7 +59,7 @@ alone. docs/publishing.md says where credentials come from.`,
 		Example: "  nodesmith publish out/debian-12-vsphere.ova -f publish.yaml --dry-run\n  nodesmith publish out/debian-12 -f publish.yaml --to vsphere,aws",
 		Args:    oneArgument("IMAGE"),
 		RunE: o.progress.told(s, func(c *cobra.Command, args []string) error {
-			return o.publish(c, streams{s.out, o.progress.lines(s.err)}, args[0])
+			return o.publish(c, s, args[0])
 		}),
 	}
 	o.register(c)
@@ -237,22 +237,38 @@ func each(errands []*errand, do func(*errand) error) error {
 
 // apply carries the plans out, and prints what is there then.
 func (o *publishing) apply(ctx context.Context, s streams, errands []*errand) error {
-	display := newPublishProgress(s.err, o.progress.mode)
-	defer display.close()
-	err := each(errands, func(e *errand) error {
+	var plans []*publish.Plan
+	for _, e := range errands {
+		plans = append(plans, e.plan)
+	}
+	shown, err := o.progress.showPublishing(ctx, s.err, o.title(errands), plans)
+	if err != nil {
+		return err
+	}
+	defer shown.display.Close()
+	err = each(errands, func(e *errand) error {
 		header := publish.Header{Place: e.plan.Place, Image: e.image.Reference, Digest: e.image.Digest}
 		if err := e.journal.SetHeader(header); err != nil {
 			return err
 		}
-		return publish.Apply(ctx, e.plan, e.journal, publish.Options{Reporter: display.of(e.plan)})
+		return publish.Apply(ctx, e.plan, e.journal, publish.Options{Reporter: shown.of(e.plan)})
 	})
-	display.close()
+	shown.display.Close()
 	for _, e := range errands {
 		if err == nil && !o.json {
 			_, err = fmt.Fprintf(s.out, "%s\t%s\n", e.plan.Place, e.image.Digest)
 		}
 	}
 	return err
+}
+
+// title says what is carried out.
+func (o *publishing) title(errands []*errand) string {
+	places := "1 place"
+	if len(errands) != 1 {
+		places = fmt.Sprintf("%d places", len(errands))
+	}
+	return fmt.Sprintf("%s: %s", strings.Join(o.to, ", "), places)
 }
 
 // planDocument is a plan as --json prints it.
@@ -285,7 +301,7 @@ func (o *publishing) show(s streams, errands []*errand) error {
 		if o.json {
 			err = showJSON(s.out, e.plan)
 		} else {
-			err = showPlan(s.err, e.plan)
+			err = showPlan(o.progress.lines(s.err), e.plan)
 			if o.dryRun {
 				err = errors.Join(err, showPlan(s.out, e.plan))
 			}

@@ -48,6 +48,5 @@ func (f *publishFlags) run(ctx context.Context, s streams, spec *spec, flags spe
 	if err := o.choose(spec.image.Spec.Publish); err != nil {
 		return err
 	}
-	s.err = progress.lines(s.err)
 	return o.publishTo(ctx, s, filepath.Join(output, spec.image.Metadata.Name), spec.image.Spec.Publish, spec.context())
 }

@@ -1,189 +1,95 @@
 package cli
 
 import (
-	"fmt"
+	"context"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"nodesmith.dev/nodesmith/internal/progress"
 	"nodesmith.dev/nodesmith/internal/progress/display"
 	"nodesmith.dev/nodesmith/internal/publish"
 )
 
-// refreshes are how often progress is shown: live on a terminal, in lines
-// elsewhere.
-const (
-	liveRefresh  = 500 * time.Millisecond
-	plainRefresh = 15 * time.Second
-)
-
-// publishProgress shows how plans are carried out: bytes, rate and time left for
-// each region of each place.
+// publishing's progress is that of a build whose stages are the places and their
+// regions: each step of a plan is work, and what it sends are its bytes.
 type publishProgress struct {
-	w    io.Writer
-	live bool
-
-	mu    sync.Mutex
-	lanes []*lane
-	drawn int // lines of the live display
-	stop  chan struct{}
-	done  chan struct{}
+	display display.Display
+	record  *progress.Recorder
 }
 
-// lane is one region of one place.
-type lane struct {
-	title       string
-	total, sent int64
-	begun       time.Time // of the first byte
-	step        string
-}
-
-// newPublishProgress starts the display; close ends it.
-func newPublishProgress(w io.Writer, mode string) *publishProgress {
-	p := &publishProgress{w: w, stop: make(chan struct{}), done: make(chan struct{})}
-	if mode == progressQuiet {
-		p.w = io.Discard
-	}
-	_, terminal := terminalOf(w)
-	p.live = terminal && mode == progressAuto || mode == progressTTY
-	refresh := plainRefresh
-	if p.live {
-		refresh = liveRefresh
-	}
-	go func() {
-		defer close(p.done)
-		ticker := time.NewTicker(refresh)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-p.stop:
-				return
-			case <-ticker.C:
-				p.mu.Lock()
-				p.draw()
-				p.mu.Unlock()
+// showPublishing starts the display of plans that are carried out on w.
+func (f *progressFlag) showPublishing(ctx context.Context, w io.Writer, title string, plans []*publish.Plan) (publishProgress, error) {
+	var lanes []string
+	for _, plan := range plans {
+		for i := range plan.Steps {
+			if lane := laneOf(plan, &plan.Steps[i]); !slices.Contains(lanes, lane) {
+				lanes = append(lanes, lane)
 			}
 		}
-	}()
-	return p
+	}
+	shown, err := f.show(ctx, w, title, lanes)
+	if err != nil {
+		return publishProgress{}, err
+	}
+	return publishProgress{shown, progress.NewRecorder(progress.Options{Emit: shown.Event})}, nil
 }
 
-// close ends the display. A second call does nothing.
-func (p *publishProgress) close() {
-	p.mu.Lock()
-	select {
-	case <-p.stop:
-	default:
-		close(p.stop)
-	}
-	p.mu.Unlock()
-	<-p.done
+// laneOf names what a step of a plan belongs to: the place, and the region in it.
+func laneOf(plan *publish.Plan, step *publish.Step) string {
+	return strings.TrimSpace(plan.Place + " " + step.Region)
 }
 
 // of returns the reporter of a plan.
-func (p *publishProgress) of(plan *publish.Plan) publish.Reporter {
-	r := &placeProgress{display: p, place: plan.Place, lanes: map[string]*lane{}}
-	for _, step := range plan.Steps {
-		l := r.lanes[step.Region]
-		if l == nil {
-			l = &lane{title: strings.TrimSpace(plan.Place + " " + step.Region)}
-			r.lanes[step.Region] = l
-			p.lanes = append(p.lanes, l)
-		}
-		l.total += step.Bytes
+func (p publishProgress) of(plan *publish.Plan) publish.Reporter {
+	return &planReporter{record: p.record, plan: plan, works: map[string]*progress.Work{}}
+}
+
+// planReporter tells of a plan's steps as work.
+type planReporter struct {
+	record *progress.Recorder
+	plan   *publish.Plan
+
+	mu    sync.Mutex
+	works map[string]*progress.Work // by the ID of the step, while it is under way
+}
+
+// with calls do for a step's work, if it is under way.
+func (r *planReporter) with(step *publish.Step, do func(*progress.Work)) {
+	r.mu.Lock()
+	work := r.works[step.ID]
+	r.mu.Unlock()
+	if work != nil {
+		do(work)
 	}
-	return r
 }
 
-// draw shows all lanes that have sent something. The lock is held.
-func (p *publishProgress) draw() {
-	var b strings.Builder
-	if p.live && p.drawn > 0 {
-		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", p.drawn)
-	}
-	p.drawn = 0
-	for _, l := range p.lanes {
-		if l.step == "" || !p.live && l.sent == 0 {
-			continue
-		}
-		b.WriteString(l.line(time.Now()) + "\n")
-		p.drawn++
-	}
-	_, _ = io.WriteString(p.w, b.String()) // progress that can't be shown stops nothing
+// Begin implements publish.Reporter.
+func (r *planReporter) Begin(step *publish.Step) {
+	lane := laneOf(r.plan, step)
+	work := r.record.Begin(lane, lane+": "+words(string(step.Action), step.Kind, step.Name))
+	work.Expect(step.Bytes)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.works[step.ID] = work
 }
 
-// line is what a lane looks like.
-func (l *lane) line(now time.Time) string {
-	text := l.title + ": " + l.step
-	if l.sent == 0 || l.total == 0 {
-		return text
-	}
-	text += fmt.Sprintf("  %s of %s", display.Bytes(l.sent), display.Bytes(max(l.total, l.sent)))
-	seconds := now.Sub(l.begun).Seconds()
-	if seconds < 1 {
-		return text
-	}
-	rate := float64(l.sent) / seconds
-	left := time.Duration(float64(max(l.total-l.sent, 0)) / rate * float64(time.Second))
-	return text + fmt.Sprintf("  %s/s  %v left", display.Bytes(int64(rate)), left.Round(time.Second))
+// End implements publish.Reporter.
+func (r *planReporter) End(step *publish.Step, err error) {
+	r.with(step, func(w *progress.Work) { w.End(err) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.works, step.ID)
 }
 
-// say writes a line that stays. The lock is held.
-func (p *publishProgress) say(format string, args ...any) {
-	if p.live && p.drawn > 0 {
-		fmt.Fprintf(p.w, "\x1b[%dA\x1b[J", p.drawn)
-		p.drawn = 0
-	}
-	fmt.Fprintf(p.w, format+"\n", args...)
+// Sent implements publish.Reporter.
+func (r *planReporter) Sent(step *publish.Step, n int64) {
+	r.with(step, func(w *progress.Work) { w.Add(n) })
 }
 
-// placeProgress is the reporter of one place.
-type placeProgress struct {
-	display *publishProgress
-	place   string
-	lanes   map[string]*lane
-}
-
-func (r *placeProgress) with(step *publish.Step, do func(*lane)) {
-	r.display.mu.Lock()
-	defer r.display.mu.Unlock()
-	do(r.lanes[step.Region])
-}
-
-// Begin says what begins.
-func (r *placeProgress) Begin(step *publish.Step) {
-	r.with(step, func(l *lane) {
-		l.step = fmt.Sprintf("%s %s", step.Action, step.Kind)
-		if !r.display.live {
-			r.display.say("%s: %s %s", l.title, l.step, step.Name)
-		}
-	})
-}
-
-// End says how it ended.
-func (r *placeProgress) End(step *publish.Step, err error) {
-	r.with(step, func(l *lane) {
-		l.step = ""
-		if err == nil {
-			r.display.say("%s: %s %s %s: done", l.title, step.Action, step.Kind, step.Name)
-		}
-	})
-}
-
-// Sent counts.
-func (r *placeProgress) Sent(step *publish.Step, n int64) {
-	r.with(step, func(l *lane) {
-		if l.begun.IsZero() {
-			l.begun = time.Now()
-		}
-		l.sent += n
-	})
-}
-
-// Retry says what failed.
-func (r *placeProgress) Retry(step *publish.Step, err error, wait time.Duration) {
-	r.with(step, func(l *lane) {
-		r.display.say("%s: %s %s: again in %v: %v", l.title, step.Action, step.Kind, wait.Round(100*time.Millisecond), err)
-	})
+// Retry implements publish.Reporter.
+func (r *planReporter) Retry(step *publish.Step, err error, wait time.Duration) {
+	r.with(step, func(w *progress.Work) { w.Log("again in %v: %v", wait.Round(100*time.Millisecond), err) })
 }

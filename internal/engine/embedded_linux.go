@@ -67,19 +67,17 @@ const (
 )
 
 // embedded returns an engine on options.Root. The first process runs it and
-// serves ROOT/engine.sock; another one meanwhile becomes its client.
-func embedded(ctx context.Context, options Options) (connection, error) {
-	if err := hostHas(); err != nil {
-		return connection{}, err
-	}
+// serves ROOT/engine.sock; another one meanwhile becomes its client. Closing it
+// waits for those, unless interrupted is closed.
+func embedded(ctx context.Context, options Options, interrupted <-chan struct{}) (connection, error) {
 	if err := os.MkdirAll(options.Root, 0o711); err != nil {
 		return connection{}, fmt.Errorf("engine state: %w", err)
 	}
-	return connect(ctx, options)
+	return connect(ctx, options, interrupted)
 }
 
 // connect runs the engine in this process, or joins the one that another runs.
-func connect(ctx context.Context, options Options) (connection, error) {
+func connect(ctx context.Context, options Options, interrupted <-chan struct{}) (connection, error) {
 	socket := filepath.Join(options.Root, "engine.sock")
 	notice := time.AfterFunc(noticeAfter, func() {
 		options.Log("waiting for the engine in %s, which another nodesmith holds", options.Root)
@@ -93,7 +91,7 @@ func connect(ctx context.Context, options Options) (connection, error) {
 		}
 		if locked {
 			notice.Stop()
-			return own(ctx, options, owner)
+			return own(ctx, options, interrupted, owner)
 		}
 		c, err := join(ctx, socket)
 		if err == nil {
@@ -122,9 +120,9 @@ func join(ctx context.Context, socket string) (*client.Client, error) {
 }
 
 // own runs the engine here, whose lock owner holds.
-func own(ctx context.Context, options Options, owner *flock.Flock) (connection, error) {
+func own(ctx context.Context, options Options, interrupted <-chan struct{}, owner *flock.Flock) (connection, error) {
 	sweep(ctx, options.Root)
-	conn, err := embed(ctx, options)
+	conn, err := embed(ctx, options, interrupted)
 	if err != nil {
 		err = fault.NoSpaceOr(fmt.Errorf("starting the build engine in %s: %w", options.Root, err))
 		if fault.KindOf(err) == fault.Internal {
@@ -165,13 +163,12 @@ func mayMount() bool {
 
 // embed starts BuildKit in this process: a runc worker, its caches under
 // options.Root, and a gRPC server on a pipe and on the socket.
-func embed(ctx context.Context, options Options) (_ connection, err error) {
+func embed(ctx context.Context, options Options, interrupted <-chan struct{}) (_ connection, err error) {
 	// buildkitd does both in its main package: without them, snapshots and
 	// copies would get their modes cut by the caller's umask.
 	syscall.Umask(0)
 	fscopy.UmaskIsZero = true
 
-	user := ctx
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
@@ -207,21 +204,23 @@ func embed(ctx context.Context, options Options) (_ connection, err error) {
 	}
 	return connection{client: c, close: func() error {
 		err := c.Close()
-		drain(user, server, options.Log)
+		drain(interrupted, server, options.Log)
 		cancel()
 		return errors.Join(err, controller.Close(), snapshotter.Close())
 	}}, nil
 }
 
-// drain lets the builds of other processes end, until ctx does.
-func drain(ctx context.Context, server *grpc.Server, log func(string, ...any)) {
+// drain lets the builds of other processes end, until interrupted is closed.
+func drain(interrupted <-chan struct{}, server *grpc.Server, log func(string, ...any)) {
 	done := make(chan struct{})
 	go func() {
 		server.GracefulStop()
 		close(done)
 	}()
 	notice := time.AfterFunc(noticeAfter, func() {
-		if ctx.Err() == nil {
+		select {
+		case <-interrupted:
+		default:
 			log("waiting for another nodesmith that builds on this one's engine; after Ctrl-C it goes on by itself")
 		}
 	})
@@ -229,9 +228,9 @@ func drain(ctx context.Context, server *grpc.Server, log func(string, ...any)) {
 	select {
 	case <-done:
 		return
-	case <-ctx.Done():
+	case <-interrupted:
 	}
-	select { // interrupted: only what ends at once
+	select { // only what ends at once
 	case <-done:
 	case <-time.After(drainFor):
 		server.Stop()

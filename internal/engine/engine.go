@@ -6,7 +6,8 @@
 // embedded in this process or another process's on the same state directory;
 // everything above this package only composes graphs. A graph that was built
 // before is answered from the cache, and an interrupted one goes on where it
-// stopped.
+// stopped. The embedded engine starts with the first graph: a build that has
+// nothing to run never has one.
 package engine
 
 import (
@@ -57,9 +58,12 @@ const DefaultMaxBytes = 50 << 30
 type Engine struct {
 	options Options
 	caches  caches
+	// interrupted is closed when the command that opened the engine is to end: Close
+	// then waits for nobody.
+	interrupted <-chan struct{}
 
 	mu   sync.Mutex
-	conn connection
+	conn connection // the zero value until something needs the engine
 }
 
 // connection is a way to a running engine.
@@ -73,7 +77,9 @@ type connection struct {
 }
 
 // Open returns the engine that options name: the remote one, or one on
-// options.Root, which the first process runs and others meanwhile join.
+// options.Root, which the first process that needs it runs and others meanwhile
+// join. A remote one is asked at once, so that one which can't be used fails before
+// anything is downloaded; of the other, Open looks whether this host can run it.
 func Open(ctx context.Context, options Options) (*Engine, error) {
 	if options.Log == nil {
 		options.Log = func(string, ...any) {}
@@ -86,15 +92,12 @@ func Open(ctx context.Context, options Options) (*Engine, error) {
 		return nil, err
 	}
 	caches.announce(options.Log)
-	open := embedded
-	if options.Remote.Address != "" {
-		open = dial
+	e := &Engine{options: options, caches: caches, interrupted: ctx.Done()}
+	if !e.Remote() {
+		return e, hostHas()
 	}
-	conn, err := open(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	return &Engine{options: options, caches: caches, conn: conn}, nil
+	e.conn, err = dial(ctx, options)
+	return e, err
 }
 
 // Remote says whether Export brings files from a daemon that may be far away:
@@ -102,17 +105,24 @@ func Open(ctx context.Context, options Options) (*Engine, error) {
 func (e *Engine) Remote() bool { return e.options.Remote.Address != "" }
 
 // Close ends the engine. Steps of this process's own graphs are ended; while
-// another process builds on it, Close waits for that, unless ctx ends.
+// another process builds on it, Close waits for that, unless Open's ctx ends.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.conn.client == nil { // nothing needed it
+		return nil
+	}
 	return e.conn.close()
 }
 
-func (e *Engine) connection() connection {
+// connection returns the way to the engine, which starts if it does not run.
+func (e *Engine) connection(ctx context.Context) (_ connection, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.conn
+	if e.conn.client == nil {
+		e.conn, err = embedded(ctx, e.options, e.interrupted)
+	}
+	return e.conn, err
 }
 
 // replace connects anew after the process that ran the engine has gone: this
@@ -124,10 +134,8 @@ func (e *Engine) replace(ctx context.Context, gone connection) error {
 		return nil
 	}
 	_ = gone.close() // its other end has gone
-	conn, err := embedded(ctx, e.options)
-	if err == nil {
-		e.conn = conn
-	}
+	var err error
+	e.conn, err = embedded(ctx, e.options, e.interrupted)
 	return err
 }
 
@@ -214,7 +222,10 @@ type solveFunc func(ctx context.Context, c *client.Client, events chan *client.S
 // engine goes away meanwhile, the solve goes on in this one.
 func (e *Engine) watched(ctx context.Context, title string, solve solveFunc) error {
 	for {
-		conn := e.connection()
+		conn, err := e.connection(ctx)
+		if err != nil {
+			return err
+		}
 		failure, tail := e.watch(func(events chan *client.SolveStatus) error { return solve(ctx, conn.client, events) })
 		switch {
 		case failure == nil:

@@ -98,6 +98,16 @@ func (f *fixture) open(t *testing.T, observe func(*client.SolveStatus)) *Engine 
 	return e
 }
 
+// started is the engine of f.open, running.
+func (f *fixture) started(t *testing.T) *Engine {
+	t.Helper()
+	e := f.open(t, nil)
+	if _, err := e.connection(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
 func guestStep(path string, inputs *bundle.Store, verb string) llb.State {
 	program, err := inputs.Content(context.Background(), "guest", bundle.File{Name: "guest", Mode: 0o755, Path: path})
 	if err != nil {
@@ -139,6 +149,36 @@ func mounts(t *testing.T, dir string) []string {
 		}
 	}
 	return found
+}
+
+func TestAnEngineThatNothingIsAskedOfNeverStarts(t *testing.T) {
+	f := newFixture(t)
+	e := f.open(t, nil)
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(f.root()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its state directory holds %v (%v)", left, err)
+	}
+}
+
+// The context of the solve that starts the engine is not that of the engine.
+func TestAnEngineOutlivesTheSolveThatStartsIt(t *testing.T) {
+	f := newFixture(t)
+	e := f.open(t, nil)
+	first, end := context.WithCancel(t.Context())
+	if err := e.Solve(first, "first", f.step("sparse")); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	if err := e.Export(t.Context(), "second", f.step("sparse"), t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-e.interrupted:
+		t.Error("closing it would wait for nobody")
+	default:
+	}
 }
 
 func TestReadFileReturnsAFileOfTheResult(t *testing.T) {
@@ -246,6 +286,9 @@ func TestAJoinedEngineGoesOnWhenTheFirstOneIsInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
 	first, err := Open(ctx, Options{Root: f.root(), Inputs: f.inputs.Blobs})
+	if err == nil {
+		_, err = first.connection(ctx)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,7 +341,7 @@ func TestWhatAKilledEngineLeftIsSweptAtTheNextStart(t *testing.T) {
 	if err := os.MkdirAll(half, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	f.open(t, nil)
+	f.started(t)
 	if left := mounts(t, f.root()); len(left) > 0 {
 		t.Errorf("still mounted: %v", left)
 	}

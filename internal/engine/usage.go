@@ -26,7 +26,11 @@ const compileCaches = "type==" + string(client.UsageRecordTypeCacheMount)
 // Usage asks the engine what its cache takes. It knows that without a look at the
 // files.
 func (e *Engine) Usage(ctx context.Context) (Usage, error) {
-	records, err := e.connection().client.DiskUsage(ctx)
+	conn, err := e.connection(ctx)
+	if err != nil {
+		return Usage{}, err
+	}
+	records, err := conn.client.DiskUsage(ctx)
 	if err != nil {
 		return Usage{}, fault.New(fault.Engine, "", "what the engine's cache takes: %w", err)
 	}
@@ -70,11 +74,15 @@ func (e *Engine) DropCompileCaches(ctx context.Context) (freed int64, err error)
 }
 
 func (e *Engine) prune(ctx context.Context, what client.PruneInfo) (freed int64, err error) {
+	conn, err := e.connection(ctx)
+	if err != nil {
+		return 0, err
+	}
 	removed := make(chan client.UsageInfo)
 	var group errgroup.Group
 	group.Go(func() error {
 		defer close(removed)
-		return e.connection().client.Prune(ctx, removed, option(what))
+		return conn.client.Prune(ctx, removed, option(what))
 	})
 	for r := range removed {
 		freed += r.Size

@@ -22,8 +22,12 @@ func TestTrimRemovesWhatIsTooMuchAndLeavesTheRest(t *testing.T) {
 	if freed, err := e.Trim(t.Context(), usage.Total+1); err != nil || freed != 0 {
 		t.Errorf("within the bound %d bytes went, %v", freed, err)
 	}
-	if freed, err := e.Trim(t.Context(), 0); err != nil || freed != usage.Total {
+	// Directories that the kernel writes late count for more or less.
+	if freed, err := e.Trim(t.Context(), 0); err != nil || freed < usage.Total*9/10 || freed > usage.Total*11/10 {
 		t.Errorf("%d bytes went of %d, %v", freed, usage.Total, err)
+	}
+	if usage, err = e.Usage(t.Context()); err != nil || usage.Total != 0 {
+		t.Errorf("left are %+v, %v", usage, err)
 	}
 	clear(r.names)
 	if err := e.Solve(t.Context(), "title", f.step("sparse")); err != nil || !r.names["step sparse"] {
@@ -64,7 +68,7 @@ func TestResultsThatAKilledEngineReadAreUnmountedAtTheNextStart(t *testing.T) {
 	if err := unix.Mount(t.TempDir(), others, "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
-	f.open(t, nil)
+	f.started(t)
 	if left := mounts(t, f.dir); len(left) != 1 || left[0] != others {
 		t.Errorf("mounted are %v", left)
 	}

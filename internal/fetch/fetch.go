@@ -26,6 +26,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/atomicfile"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/lru"
+	"nodesmith.dev/nodesmith/internal/transfer"
 )
 
 const (
@@ -65,7 +66,7 @@ func New(dir string, mirrors map[string][]string) *Cache {
 	// A digest is of the file as it is published: a server that marks a .gz
 	// file as encoded must not get it decoded on the way.
 	transport.DisableCompression = true
-	return &Cache{dir: dir, mirrors: mirrors, client: &http.Client{Transport: transport}, stall: stallTimeout}
+	return &Cache{dir: dir, mirrors: mirrors, client: &http.Client{Transport: transfer.Transport(transport)}, stall: stallTimeout}
 }
 
 // Path returns where a file of that digest lies once it is fetched.
@@ -73,7 +74,8 @@ func (c *Cache) Path(sha256hex string) string {
 	return filepath.Join(c.dir, "sha256", sha256hex[:2], sha256hex)
 }
 
-// All fetches every file that the cache lacks and stops at the first failure.
+// All fetches every file that the cache lacks and stops at the first failure. The
+// context's counter (internal/transfer) is told of the bytes of all of them.
 func (c *Cache) All(ctx context.Context, files []File) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
@@ -94,6 +96,7 @@ func (c *Cache) Fetch(ctx context.Context, file File) (string, error) {
 	path := c.Path(file.SHA256)
 	if holds(path, file) {
 		lru.Touch(path)
+		transfer.Add(ctx, file.Size)
 		return path, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/transfer"
 )
 
 const (
@@ -91,7 +92,7 @@ func newHTTPClient() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = stall
 	t.RegisterProtocol("file", http.NewFileTransport(http.Dir("/")))
-	return &http.Client{Transport: t}
+	return &http.Client{Transport: transfer.Transport(t)}
 }
 
 // fetch writes the file name of the first proxy that has it to w. limit is the

@@ -8,13 +8,9 @@ package host
 import (
 	"bufio"
 	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,8 +32,8 @@ type Settings struct {
 	StateDir string
 	// Mirrors maps an archive's URL to what is asked in its place, in order.
 	Mirrors map[string][]string
-	// GoProxy, GoSumDB and GoNoSumDB mean what `go help module-auth` says.
-	GoProxy, GoSumDB, GoNoSumDB string
+	// GoProxy stands in for the go command's own (Settings.Go); empty for none.
+	GoProxy string
 	// Network are the variables ("HTTPS_PROXY=...") that say how this machine
 	// reaches the network, for programs that nodesmith runs.
 	Network []string
@@ -104,33 +100,24 @@ type file struct {
 	Cache Bounds `json:"cache,omitzero"`
 }
 
-// Local returns the settings of where things are kept, and how much of them. It
-// asks no program and is quick.
-func Local() (Settings, error) {
-	settings, _, err := local()
-	return settings, err
-}
-
-// local is Local, with the configuration file that it read.
-func local() (settings Settings, configured file, err error) {
+// Read returns the machine's settings: $XDG_CONFIG_HOME/nodesmith/config.yaml
+// first, then the environment and what the machine itself is configured with (apt's
+// sources). It asks no program and is quick.
+func Read() (settings Settings, err error) {
 	settings.Now = time.Now()
 	if settings.CacheDir, err = CacheDir(); err != nil {
-		return settings, configured, err
+		return settings, err
 	}
-	if configured, err = readFile(); err != nil {
-		return settings, configured, err
+	configured, err := readFile()
+	if err != nil {
+		return settings, err
 	}
 	settings.Engine, settings.Bounds = configured.Engine, configured.Cache
-	settings.StoreDir, err = storeDir(configured)
-	return settings, configured, err
-}
-
-// Read returns the machine's settings: $XDG_CONFIG_HOME/nodesmith/config.yaml
-// first, then the environment and what the machine itself is configured with
-// (go env, apt's sources).
-func Read(ctx context.Context) (Settings, error) {
-	settings, configured, err := local()
-	if err != nil {
+	settings.GoProxy, settings.OVASigning = configured.GoProxy, configured.OVASigning
+	if settings.StoreDir, err = storeDir(configured); err != nil {
+		return settings, err
+	}
+	if settings.StateDir, err = StateDir(); err != nil {
 		return settings, err
 	}
 	for _, name := range networkVariables {
@@ -138,16 +125,6 @@ func Read(ctx context.Context) (Settings, error) {
 			settings.Network = append(settings.Network, name+"="+value)
 		}
 	}
-	if settings.StateDir, err = StateDir(); err != nil {
-		return settings, err
-	}
-	if err := settings.readGo(ctx); err != nil {
-		return settings, err
-	}
-	if configured.GoProxy != "" {
-		settings.GoProxy = configured.GoProxy
-	}
-	settings.OVASigning = configured.OVASigning
 	settings.Mirrors = aptMirrors("/etc/apt")
 	for archive, mirrors := range configured.Mirrors {
 		settings.Mirrors[strings.TrimSuffix(archive, "/")] = mirrors
@@ -251,33 +228,6 @@ func readFile() (file, error) {
 		return configured, fault.New(fault.BadSpec, "its fields are store, mirrors, goProxy, ovaSigning, engine and cache", "configuration %s: %w", path, err)
 	}
 	return configured, nil
-}
-
-// readGo asks the go command, which also knows `go env -w`; without one, the
-// environment and Go's own defaults.
-func (s *Settings) readGo(ctx context.Context) error {
-	env := map[string]string{}
-	if program, err := exec.LookPath("go"); err == nil {
-		out, err := exec.CommandContext(ctx, program, "env", "-json", "GOPROXY", "GOSUMDB", "GONOSUMDB").Output()
-		if err != nil {
-			return fmt.Errorf("go env: %w", err)
-		}
-		if err := json.Unmarshal(out, &env); err != nil {
-			return fmt.Errorf("go env: %w", err)
-		}
-	} else {
-		for _, name := range []string{"GOPROXY", "GOSUMDB", "GONOSUMDB"} {
-			env[name] = os.Getenv(name)
-		}
-	}
-	s.GoProxy, s.GoSumDB, s.GoNoSumDB = env["GOPROXY"], env["GOSUMDB"], env["GONOSUMDB"]
-	if s.GoProxy == "" {
-		s.GoProxy = "https://proxy.golang.org,direct"
-	}
-	if s.GoSumDB == "" {
-		s.GoSumDB = "sum.golang.org"
-	}
-	return nil
 }
 
 // The archives of distributions, as their publishers name them.

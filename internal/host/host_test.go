@@ -122,15 +122,16 @@ func TestTheConfigurationComesBeforeTheMachines(t *testing.T) {
 	t.Run("without one", func(t *testing.T) {
 		home(t, "")
 		t.Setenv("GOPROXY", "http://env.example.org")
-		settings, err := Read(t.Context())
+		settings, err := Read()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if settings.GoProxy != "http://env.example.org" || !reflect.DeepEqual(settings.Mirrors, aptMirrors("/etc/apt")) {
-			t.Errorf("proxy %q and mirrors %v, want the environment's and apt's", settings.GoProxy, settings.Mirrors)
+		golang, err := settings.Go(t.Context())
+		if err != nil || golang.Proxy != "http://env.example.org" || !reflect.DeepEqual(settings.Mirrors, aptMirrors("/etc/apt")) {
+			t.Errorf("proxy %q (%v) and mirrors %v, want the environment's and apt's", golang.Proxy, err, settings.Mirrors)
 		}
-		if settings.GoSumDB != "sum.golang.org" || settings.Now.IsZero() {
-			t.Errorf("settings %+v", settings)
+		if golang.SumDB != "sum.golang.org" || settings.Now.IsZero() {
+			t.Errorf("settings %+v and %+v", settings, golang)
 		}
 		if want := filepath.Join(os.Getenv("XDG_CACHE_HOME"), "nodesmith"); settings.CacheDir != want {
 			t.Errorf("cache %s, want %s", settings.CacheDir, want)
@@ -139,15 +140,16 @@ func TestTheConfigurationComesBeforeTheMachines(t *testing.T) {
 	t.Run("with one", func(t *testing.T) {
 		home(t, "goProxy: http://config.example.org\novaSigning: {key: /k, certificate: /c}\nmirrors:\n  "+debianArchive+"/:\n  - http://m.example.org/debian\n  http://other.example.org/x: [http://m.example.org/x]\n")
 		t.Setenv("GOPROXY", "http://env.example.org")
-		settings, err := Read(t.Context())
+		settings, err := Read()
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := aptMirrors("/etc/apt") // what it does not name stays
 		want[debianArchive] = []string{"http://m.example.org/debian"}
 		want["http://other.example.org/x"] = []string{"http://m.example.org/x"}
-		if settings.GoProxy != "http://config.example.org" || !reflect.DeepEqual(settings.Mirrors, want) {
-			t.Errorf("proxy %q and mirrors %v, want the configuration's", settings.GoProxy, settings.Mirrors)
+		golang, err := settings.Go(t.Context())
+		if err != nil || golang.Proxy != "http://config.example.org" || !reflect.DeepEqual(settings.Mirrors, want) {
+			t.Errorf("proxy %q (%v) and mirrors %v, want the configuration's", golang.Proxy, err, settings.Mirrors)
 		}
 		if want := (OVASigning{Key: "/k", Certificate: "/c"}); settings.OVASigning != want {
 			t.Errorf("OVA signing %+v, want %+v", settings.OVASigning, want)
@@ -168,7 +170,7 @@ func TestTheConfigurationIsReadStrictly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			home(t, test.text)
-			_, err := Read(t.Context())
+			_, err := Read()
 			if test.valid {
 				if err != nil {
 					t.Error(err)
@@ -185,13 +187,13 @@ func TestTheConfigurationIsReadStrictly(t *testing.T) {
 func TestGoIsAskedForWhatTheUserSetWithIt(t *testing.T) {
 	tests := map[string]struct {
 		program string // stands for go; none if empty
-		want    Settings
+		want    Go
 		fails   bool
 	}{
-		"go knows":    {`echo '{"GOPROXY":"http://written.example.org","GOSUMDB":"off","GONOSUMDB":"x.example.org"}'`, Settings{GoProxy: "http://written.example.org", GoSumDB: "off", GoNoSumDB: "x.example.org"}, false},
-		"no go":       {"", Settings{GoProxy: "http://env.example.org", GoSumDB: "sum.golang.org"}, false},
-		"go fails":    {"exit 1", Settings{}, true},
-		"go is no go": {"echo hello", Settings{}, true},
+		"go knows":    {`echo '{"GOPROXY":"http://written.example.org","GOSUMDB":"off","GONOSUMDB":"x.example.org"}'`, Go{Proxy: "http://written.example.org", SumDB: "off", NoSumDB: "x.example.org"}, false},
+		"no go":       {"", Go{Proxy: "http://env.example.org", SumDB: "sum.golang.org"}, false},
+		"go fails":    {"exit 1", Go{}, true},
+		"go is no go": {"echo hello", Go{}, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -204,15 +206,14 @@ func TestGoIsAskedForWhatTheUserSetWithIt(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			var got Settings
-			err := got.readGo(t.Context())
+			got, err := Settings{}.Go(t.Context())
 			if test.fails {
 				if err == nil {
 					t.Error("no error")
 				}
 				return
 			}
-			if err != nil || !reflect.DeepEqual(got, test.want) {
+			if err != nil || got != test.want {
 				t.Errorf("%+v, %v; want %+v", got, err, test.want)
 			}
 		})
@@ -224,7 +225,7 @@ func TestNetworkHoldsTheProxiesThatAreSet(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://proxy.example.org:3128")
 	t.Setenv("no_proxy", "")
 	t.Setenv("SECRET_TOKEN", "x")
-	settings, err := Read(t.Context())
+	settings, err := Read()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +238,7 @@ func TestNoHomeIsTheHostsFault(t *testing.T) {
 	home(t, "")
 	t.Setenv("HOME", "")
 	t.Setenv("XDG_CACHE_HOME", "")
-	if _, err := Read(t.Context()); fault.KindOf(err) != fault.MissingHost || fault.RemedyOf(err) == "" {
+	if _, err := Read(); fault.KindOf(err) != fault.MissingHost || fault.RemedyOf(err) == "" {
 		t.Errorf("%v error %v, want what the host lacks, with a remedy", fault.KindOf(err), err)
 	}
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
@@ -29,8 +30,14 @@ type Key struct {
 
 	// values are what the settings say, by what comes behind the name: "" for the
 	// key's own. origin says where they come from if not from the file.
-	values func(Settings) map[string]string
+	values func(known) map[string]string
 	origin func() string
+}
+
+// known is everything that keys are about.
+type known struct {
+	Settings
+	golang Go
 }
 
 // Value is one effective setting.
@@ -49,12 +56,12 @@ func Keys() []Key {
 		{
 			Name: "cacheDir", EnvironmentOnly: true, Default: "`$XDG_CACHE_HOME/nodesmith`, else `~/.cache/nodesmith`",
 			Meaning: "The folder of the caches. All of it may be deleted while no nodesmith runs.",
-			values:  one(func(s Settings) string { return s.CacheDir }), origin: from("XDG_CACHE_HOME"),
+			values:  one(func(s known) string { return s.CacheDir }), origin: from("XDG_CACHE_HOME"),
 		},
 		{
 			Name: "store", Default: "`$XDG_DATA_HOME/nodesmith/store`, else `~/.local/share/nodesmith/store`", Example: "/srv/nodesmith",
 			Meaning: "The folder of the images ([store.md](store.md)); an absolute path.",
-			values:  one(func(s Settings) string { return s.StoreDir }), origin: from("XDG_DATA_HOME"),
+			values:  one(func(s known) string { return s.StoreDir }), origin: from("XDG_DATA_HOME"),
 		},
 		{
 			Name: "mirrors", Default: "what the machine's own apt uses for an archive", Example: "{http://deb.debian.org/debian: [https://mirror.example.com/debian]}",
@@ -64,46 +71,46 @@ func Keys() []Key {
 		{
 			Name: "goProxy", Default: "`go env GOPROXY`, else the variable, else `https://proxy.golang.org,direct`", Example: "https://goproxy.example.com",
 			Meaning: "Where Go modules come from, as in GOPROXY.",
-			values:  one(func(s Settings) string { return redactedList(s.GoProxy) }), origin: fromGo("GOPROXY"),
+			values:  one(func(s known) string { return redactedList(s.golang.Proxy) }), origin: fromGo("GOPROXY"),
 		},
 		{
 			Name: "goSumDB", EnvironmentOnly: true, Default: "`go env GOSUMDB`, else the variable, else `sum.golang.org`", Meaning: "The checksum database that Go modules are held against.",
-			values: one(func(s Settings) string { return s.GoSumDB }), origin: fromGo("GOSUMDB"),
+			values: one(func(s known) string { return s.golang.SumDB }), origin: fromGo("GOSUMDB"),
 		},
 		{
 			Name: "goNoSumDB", EnvironmentOnly: true, Default: "`go env GONOSUMDB`, else the variable", Meaning: "Modules that the checksum database is not asked about.",
-			values: one(func(s Settings) string { return s.GoNoSumDB }), origin: fromGo("GONOSUMDB"),
+			values: one(func(s known) string { return s.golang.NoSumDB }), origin: fromGo("GONOSUMDB"),
 		},
 		{
 			Name: "network", EnvironmentOnly: true, Default: "none", Meaning: "Variables that say how this machine reaches the network: `HTTPS_PROXY` and its kin, `SSL_CERT_FILE`, `NETRC`.",
 			values: networkValues, origin: func() string { return "environment" },
 		},
-		text("ovaSigning.key", "OVAs are not signed", "/etc/nodesmith/ova.key", "PEM file of the RSA key that OVAs are signed with ([formats.md](formats.md)).", func(s Settings) string { return s.OVASigning.Key }),
-		text("ovaSigning.certificate", "", "/etc/nodesmith/ova.pem", "PEM file of that key's certificate, with those of its issuers behind it.", func(s Settings) string { return s.OVASigning.Certificate }),
-		text("engine.address", "nodesmith's own engine", "tcp://builder.example.com:1234", "The BuildKit that runs the steps of builds ([engines.md](engines.md)).", func(s Settings) string { return redacted(s.Engine.Address) }),
-		text("engine.tls.ca", "the system's certificates", "/etc/nodesmith/ca.pem", "PEM file of who signed the engine's certificate.", func(s Settings) string { return s.Engine.TLS.CA }),
-		text("engine.tls.certificate", "", "/etc/nodesmith/client.pem", "PEM file of the certificate that is shown to the engine.", func(s Settings) string { return s.Engine.TLS.Certificate }),
-		text("engine.tls.key", "", "/etc/nodesmith/client.key", "PEM file of that certificate's key.", func(s Settings) string { return s.Engine.TLS.Key }),
-		text("engine.tls.serverName", "the address's host", "builder", "The name in the engine's certificate.", func(s Settings) string { return s.Engine.TLS.ServerName }),
-		text("engine.cache.from", "none", `["type=registry,ref=registry.example.com/nodesmith/cache"]`, "Where results of steps are imported from.", func(s Settings) string { return strings.Join(s.Engine.Cache.From, " ") }),
-		text("engine.cache.to", "none", `["type=local,dest=/srv/cache"]`, "Where results of steps are exported to.", func(s Settings) string { return strings.Join(s.Engine.Cache.To, " ") }),
+		text("ovaSigning.key", "OVAs are not signed", "/etc/nodesmith/ova.key", "PEM file of the RSA key that OVAs are signed with ([formats.md](formats.md)).", func(s known) string { return s.OVASigning.Key }),
+		text("ovaSigning.certificate", "", "/etc/nodesmith/ova.pem", "PEM file of that key's certificate, with those of its issuers behind it.", func(s known) string { return s.OVASigning.Certificate }),
+		text("engine.address", "nodesmith's own engine", "tcp://builder.example.com:1234", "The BuildKit that runs the steps of builds ([engines.md](engines.md)).", func(s known) string { return redacted(s.Engine.Address) }),
+		text("engine.tls.ca", "the system's certificates", "/etc/nodesmith/ca.pem", "PEM file of who signed the engine's certificate.", func(s known) string { return s.Engine.TLS.CA }),
+		text("engine.tls.certificate", "", "/etc/nodesmith/client.pem", "PEM file of the certificate that is shown to the engine.", func(s known) string { return s.Engine.TLS.Certificate }),
+		text("engine.tls.key", "", "/etc/nodesmith/client.key", "PEM file of that certificate's key.", func(s known) string { return s.Engine.TLS.Key }),
+		text("engine.tls.serverName", "the address's host", "builder", "The name in the engine's certificate.", func(s known) string { return s.Engine.TLS.ServerName }),
+		text("engine.cache.from", "none", `["type=registry,ref=registry.example.com/nodesmith/cache"]`, "Where results of steps are imported from.", func(s known) string { return strings.Join(s.Engine.Cache.From, " ") }),
+		text("engine.cache.to", "none", `["type=local,dest=/srv/cache"]`, "Where results of steps are exported to.", func(s known) string { return strings.Join(s.Engine.Cache.To, " ") }),
 	}
 	defaults := DefaultBounds
 	for _, name := range BoundNames {
 		bound := defaults.Of(name).String()
 		keys = append(keys, text("cache."+name, bound, bound, "How much is kept of this kind ([housekeeping.md](housekeeping.md)).",
-			func(s Settings) string { return s.Bounds.Of(name).String() }))
+			func(s known) string { return s.Bounds.Of(name).String() }))
 	}
 	return keys
 }
 
 // text is a key of the file alone.
-func text(name, byDefault, example, meaning string, value func(Settings) string) Key {
+func text(name, byDefault, example, meaning string, value func(known) string) Key {
 	return Key{Name: name, Default: byDefault, Example: example, Meaning: meaning, values: one(value), origin: func() string { return isDefault }}
 }
 
-func one(value func(Settings) string) func(Settings) map[string]string {
-	return func(s Settings) map[string]string { return map[string]string{"": value(s)} }
+func one(value func(known) string) func(known) map[string]string {
+	return func(s known) map[string]string { return map[string]string{"": value(s)} }
 }
 
 // from says that a variable decides, where it is set.
@@ -126,7 +133,7 @@ func fromGo(variable string) func() string {
 	}
 }
 
-func mirrorValues(s Settings) map[string]string {
+func mirrorValues(s known) map[string]string {
 	values := map[string]string{}
 	for archive, mirrors := range s.Mirrors {
 		var shown []string
@@ -138,7 +145,7 @@ func mirrorValues(s Settings) map[string]string {
 	return values
 }
 
-func networkValues(s Settings) map[string]string {
+func networkValues(s known) map[string]string {
 	values := map[string]string{}
 	for _, variable := range s.Network {
 		name, value, _ := strings.Cut(variable, "=")
@@ -176,15 +183,19 @@ func redactedList(text string) string {
 	return out.String()
 }
 
-// Effective lists settings that Read returned, each with where it comes from, and
-// returns the path of the configuration file, "" if there is none.
-func Effective(settings Settings) (values []Value, path string, err error) {
+// Effective lists settings that Read returned and those of Go, each with where it
+// comes from, and returns the path of the configuration file, "" if there is none.
+func Effective(ctx context.Context, settings Settings) (values []Value, path string, err error) {
 	path, written, err := fields()
 	if err != nil {
 		return nil, "", err
 	}
+	golang, err := settings.Go(ctx)
+	if err != nil {
+		return nil, "", err
+	}
 	for _, k := range Keys() {
-		all := k.values(settings)
+		all := k.values(known{settings, golang})
 		for _, part := range slices.Sorted(maps.Keys(all)) {
 			v := Value{Name: k.Name + part, Value: all[part], Origin: k.origin()}
 			if !k.EnvironmentOnly && has(written, k.Name, part) {

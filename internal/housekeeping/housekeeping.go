@@ -1,7 +1,7 @@
 // Package housekeeping shows and bounds what nodesmith keeps on a machine.
 //
-// What comes in are the places of a machine's caches and store, and a bound for
-// each kind of cache; what goes out is what each takes, and what was freed of it.
+// What comes in are the places of a machine's caches, journals and store, and a bound
+// for each kind but the last; what goes out is what each takes, and what was freed of it.
 // Of caches goes what was not used for longest; of the store only what no image
 // has, and images that the user gives a rule for. Nothing goes that a running
 // process may need: the caches' folders are touched only while no process has a
@@ -21,6 +21,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/blockcache"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/lru"
+	"nodesmith.dev/nodesmith/internal/publish"
 	"nodesmith.dev/nodesmith/internal/scratch"
 	"nodesmith.dev/nodesmith/internal/source/gomodules"
 	"nodesmith.dev/nodesmith/internal/source/registry"
@@ -77,18 +78,21 @@ func (r Report) Freed() (bytes int64) {
 	return bytes
 }
 
-// folders are the kinds that lie in folders of the cache directory.
+// folders are the kinds that lie in folders.
 var folders = []struct {
 	name, policy string
 	// shared ones are removed from while other processes use them.
 	shared  bool
 	entries func(dir string) ([]lru.Entry, error)
+	// dir is the folder; nil for that of its name in the cache directory.
+	dir func(host.Settings) string
 }{
-	{"downloads", "packages and indices not used for longest go first", false, fetch.Entries},
-	{"go", "modules and toolchains not used for longest go first", false, gomodules.Entries},
-	{"images", "pulled container images not used for longest go first", false, registry.Entries},
-	{"inputs", "what was given to the engine, not used for longest, goes first", false, bundle.Entries},
-	{"blocks", "compressed blocks not used for longest go first", true, blockcache.Entries},
+	{"downloads", "packages and indices not used for longest go first", false, fetch.Entries, nil},
+	{"go", "modules and toolchains not used for longest go first", false, gomodules.Entries, nil},
+	{"images", "pulled container images not used for longest go first", false, registry.Entries, nil},
+	{"inputs", "what was given to the engine, not used for longest, goes first", false, bundle.Entries, nil},
+	{"blocks", "compressed blocks not used for longest go first", true, blockcache.Entries, nil},
+	{"journals", "of images whose publishing is finished, those not used for longest go first", true, publish.Entries, host.Settings.PublishDir},
 }
 
 // Run looks at everything and, unless it only looks, brings it within its bounds.
@@ -112,6 +116,9 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	for _, f := range folders {
 		k := Kind{
 			Name: f.name, Policy: f.policy, Path: filepath.Join(o.Settings.CacheDir, f.name), Bound: int64(*o.Settings.Bounds.Of(f.name)),
+		}
+		if f.dir != nil {
+			k.Path = f.dir(o.Settings)
 		}
 		if !free && !f.shared {
 			k.Note = inUse

@@ -152,7 +152,7 @@ func (c cache) write(path string) {
 // run brings one kind within a bound.
 func (c cache) run(kind string, bound int64, look bool) Kind {
 	c.t.Helper()
-	settings := host.Settings{CacheDir: c.dir, StoreDir: filepath.Join(c.dir, "no store"), Bounds: host.DefaultBounds, Now: time.Now()}
+	settings := host.Settings{CacheDir: c.dir, StateDir: filepath.Join(c.dir, "state"), StoreDir: filepath.Join(c.dir, "no store"), Bounds: host.DefaultBounds, Now: time.Now()}
 	*settings.Bounds.Of(kind) = host.Amount(bound)
 	r, err := Run(c.t.Context(), Options{Settings: settings, Look: look})
 	c.must(err)
@@ -314,7 +314,7 @@ func TestABuildWaitsForWhoRemovesAndForNoLonger(t *testing.T) {
 
 func TestTheEndOfABuildLooksOnceAnHour(t *testing.T) {
 	c := newCache(t)
-	settings := host.Settings{CacheDir: c.dir, StoreDir: filepath.Join(c.dir, "no store"), Bounds: host.DefaultBounds, Now: time.Now()}
+	settings := host.Settings{CacheDir: c.dir, StateDir: filepath.Join(c.dir, "state"), StoreDir: filepath.Join(c.dir, "no store"), Bounds: host.DefaultBounds, Now: time.Now()}
 	settings.Bounds.Blocks = 0
 	left := func() bool { return c.bytes("blocks") > 0 }
 	c.blocks()

@@ -71,17 +71,22 @@ func (l *Lock) Marshal() ([]byte, error) {
 // Write writes the lock to path, whole or not at all. A file that already says
 // the same is left alone.
 func (l *Lock) Write(path string) error {
-	data, err := l.Marshal()
+	text, err := l.Marshal()
 	if err != nil {
 		return err
 	}
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
+	return WriteText(path, text)
+}
+
+// WriteText is Write for a lock whose text is known.
+func WriteText(path string, text []byte) error {
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if err := atomicfile.WriteFile(path, "", data, 0o644); err != nil {
+	if err := atomicfile.WriteFile(path, "", text, 0o644); err != nil {
 		return fault.NoSpaceOr(fmt.Errorf("writing %s: %w", path, err))
 	}
 	return nil

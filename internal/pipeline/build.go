@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io/fs"
 	"os"
@@ -11,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/client/llb"
+	"github.com/opencontainers/go-digest"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/build/tree"
@@ -37,7 +36,7 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, into.Close()) }()
-	disks, err := p.disks(ctx, image, l, buildContext)
+	disks, err := p.disks(ctx, image, l, into.lockDigest(), buildContext)
 	if err != nil {
 		return nil, err
 	}
@@ -69,14 +68,14 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 	if err := p.exportCache(ctx, disks); err != nil {
 		return nil, err
 	}
-	stored, err := into.commit(ctx)
+	stored, err := p.commit(ctx, into)
 	if err != nil {
 		return nil, err
 	}
 	for i := range artifacts {
 		artifacts[i].Image = stored.Reference()
 	}
-	return artifacts, l.Write(filepath.Join(dir, LockName(image)))
+	return artifacts, lock.WriteText(filepath.Join(dir, LockName(image)), into.build.Lock)
 }
 
 // exportCache sends the results of all steps to where the settings say.
@@ -106,8 +105,8 @@ type infrastructureDisk struct {
 }
 
 // disks composes the whole graph: what infrastructures share is the same state
-// in each of their disks.
-func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock.Lock, buildContext fs.FS) ([]infrastructureDisk, error) {
+// in each of their disks. digest is that of the lock's text.
+func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock.Lock, digest digest.Digest, buildContext fs.FS) ([]infrastructureDisk, error) {
 	from, err := sourcesOf(image, buildContext)
 	if err != nil {
 		return nil, err
@@ -131,10 +130,6 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 	if err != nil {
 		return nil, err
 	}
-	digest, err := lockDigest(l)
-	if err != nil {
-		return nil, err
-	}
 	var disks []infrastructureDisk
 	for _, name := range image.Spec.Infrastructures {
 		infrastructure, known := infra.Find(name)
@@ -151,7 +146,7 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 			return nil, err
 		}
 		node := nodeInputs{
-			image: image, lock: l, digest: digest, release: release, repositories: from.kept, infrastructure: infrastructure,
+			image: image, lock: l, digest: digest.String(), release: release, repositories: from.kept, infrastructure: infrastructure,
 			disk: diskConfig(image.Spec.Disk, size.Bytes(imported.SizeUnit), diskSeed(image, release, name)), version: p.options.Version,
 		}
 		root, err := p.node(ctx, node, p.builder.Merge(system, kubernetes), buildContext)
@@ -184,16 +179,6 @@ func archives(images []v1alpha1.ContainerImage, buildContext fs.FS) []tree.Image
 // Machines made from one image have the same identifiers anyway.
 func diskSeed(image *v1alpha1.NodeImage, release distro.Release, infrastructure string) string {
 	return strings.Join([]string{image.Metadata.Name, release.Distro, release.Version, release.Architecture, infrastructure}, "/")
-}
-
-// lockDigest returns the digest (sha256:...) of the lock's file.
-func lockDigest(l *lock.Lock) (string, error) {
-	data, err := l.Marshal()
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(data)
-	return "sha256:" + hex.EncodeToString(sum[:]), nil
 }
 
 // nodeInputs is what decides one node's configuration.

@@ -22,6 +22,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/source/packages"
 	packagestep "nodesmith.dev/nodesmith/internal/source/packages/step"
 	"nodesmith.dev/nodesmith/internal/source/registry"
+	"nodesmith.dev/nodesmith/internal/transfer"
 )
 
 // Known is what a spec may ask for.
@@ -66,9 +67,12 @@ func (p *Pipeline) Lock(ctx context.Context, image *v1alpha1.NodeImage, buildCon
 	group.Go(func() (err error) {
 		work := p.record.Begin(tree.StageLock, "lock Kubernetes "+image.Spec.Kubernetes.Version+" and its Go modules")
 		defer func() { work.End(err) }()
-		modules := p.modules
+		modules, err := p.modules(ctx)
+		if err != nil {
+			return err
+		}
 		modules.Log = work.Log
-		k, err = gomodules.Lock(ctx, modules, image.Spec.Kubernetes.Version, image.Spec.Architecture, image.Spec.AllowUnverified)
+		k, err = gomodules.Lock(transfer.Count(ctx, work.Add), modules, image.Spec.Kubernetes.Version, image.Spec.Architecture, image.Spec.AllowUnverified)
 		return err
 	})
 	var pulled []lock.PulledImage
@@ -191,6 +195,7 @@ func (p *Pipeline) lockPackages(ctx context.Context, image *v1alpha1.NodeImage, 
 func (p *Pipeline) takeArchives(ctx context.Context, from sources) (tools, target *packages.Snapshot, err error) {
 	work := p.record.Begin(tree.StageLock, fmt.Sprintf("read the package archives of %s %s", from.target.Distro, from.target.Version))
 	defer func() { work.End(err) }()
+	ctx = transfer.Count(ctx, work.Add)
 	if tools, err = packages.Take(ctx, p.cache, from.tools, nil, p.options.Settings.Now); err != nil || from.shared() {
 		return tools, tools, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/bundle"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/kubernetes"
@@ -22,7 +23,7 @@ import (
 )
 
 // writeManifest writes what went into a disk, unless the file says so already.
-func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, buildContext fs.FS, dir string, into *storing) error {
+func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, buildContext fs.FS, dir string, into *storing) (err error) {
 	graph, err := originOf(ctx, d.state)
 	if err != nil {
 		return err
@@ -50,6 +51,8 @@ func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, buil
 	if err != nil {
 		return err
 	}
+	work := p.record.Begin(tree.StageFormats, writeTitle(d, []string{filepath.Base(path)}))
+	defer func() { work.End(err) }()
 	m.AddRecord(record, n.lock)
 	if m.Customization, err = n.customization(buildContext); err != nil {
 		return err

@@ -43,14 +43,15 @@ type Pipeline struct {
 	tidy    func() // after everything is closed
 	engine  *engine.Engine
 	cache   *fetch.Cache
-	modules gomodules.Config
 	builder *tree.Builder
 	inputs  *bundle.Store
 	record  *progress.Recorder
+
+	lockBytes int64 // length of the lock that was built from last
 }
 
-// Open starts the engine, joins the one that another process runs on the same
-// cache directory, or connects to the one that the settings name.
+// Open makes a pipeline on the engine that the settings name, or on that of the
+// cache directory, which starts when something needs it.
 func Open(ctx context.Context, options Options) (_ *Pipeline, err error) {
 	settings := options.Settings
 	if err := os.MkdirAll(settings.CacheDir, 0o755); err != nil {
@@ -88,14 +89,6 @@ func Open(ctx context.Context, options Options) (_ *Pipeline, err error) {
 		inputs:  inputs,
 		record:  record,
 		cache:   fetch.New(filepath.Join(settings.CacheDir, "downloads"), settings.Mirrors),
-		modules: gomodules.Config{
-			Proxy: goproxy.Config{
-				Proxy: settings.GoProxy, SumDB: settings.GoSumDB, NoSumDB: settings.GoNoSumDB,
-				Dir: filepath.Join(settings.CacheDir, "go"),
-			},
-			Env: settings.Network,
-			Log: record.Message,
-		},
 	}
 	p.builder = p.builderOn(inputs)
 	return p, nil
@@ -103,7 +96,22 @@ func Open(ctx context.Context, options Options) (_ *Pipeline, err error) {
 
 // builderOn returns a builder whose bundles come from inputs.
 func (p *Pipeline) builderOn(inputs tree.Inputs) *tree.Builder {
-	return tree.New(p.engine, inputs, p.cache, p.modules, filepath.Join(p.options.Settings.CacheDir, "images"))
+	return tree.New(p.engine, inputs, p.cache, p.modules, filepath.Join(p.options.Settings.CacheDir, "images"), p.record)
+}
+
+// modules says where Go modules come from: the go command is asked, which a build
+// that downloads none of them has no need of.
+func (p *Pipeline) modules(ctx context.Context) (gomodules.Config, error) {
+	settings := p.options.Settings
+	golang, err := settings.Go(ctx)
+	return gomodules.Config{
+		Proxy: goproxy.Config{
+			Proxy: golang.Proxy, SumDB: golang.SumDB, NoSumDB: golang.NoSumDB,
+			Dir: filepath.Join(settings.CacheDir, "go"),
+		},
+		Env: settings.Network,
+		Log: p.record.Message,
+	}, err
 }
 
 // history is how long steps took.

@@ -57,7 +57,7 @@ func (p *Pipeline) Plan(ctx context.Context, image *v1alpha1.NodeImage, l *lock.
 	inputs := p.inputs.Plan()
 	dry := *p
 	dry.builder = dry.builderOn(inputs)
-	disks, err := dry.disks(ctx, image, l, buildContext)
+	disks, err := dry.disks(ctx, image, l, into.lockDigest(), buildContext)
 	if err != nil {
 		return nil, err
 	}

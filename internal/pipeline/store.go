@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/format"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/manifest"
@@ -50,9 +51,14 @@ func (p *Pipeline) store(image *v1alpha1.NodeImage, l *lock.Lock) (*storing, err
 	if b.Spec, err = yaml.Marshal(image); err != nil {
 		return nil, fmt.Errorf("the spec for the store: %w", err)
 	}
-	b.Tag = digest.FromBytes(b.Lock).Encoded()[:tagDigits]
-	return &storing{store: s, build: b, earlier: slices.DeleteFunc(images, func(i store.Image) bool { return i.Name != b.Name })}, nil
+	into := &storing{store: s, build: b, earlier: slices.DeleteFunc(images, func(i store.Image) bool { return i.Name != b.Name })}
+	p.lockBytes = int64(len(b.Lock))
+	into.build.Tag = into.lockDigest().Encoded()[:tagDigits]
+	return into, nil
 }
+
+// lockDigest is the digest of the text of the lock that is built from.
+func (s *storing) lockDigest() digest.Digest { return digest.FromBytes(s.build.Lock) }
 
 // Close ends what the build had in hand.
 func (s *storing) Close() error {
@@ -158,13 +164,15 @@ func (s *storing) add(d infrastructureDisk, files []imageFile, table chunked.Tab
 }
 
 // commit puts the image into the store, unless it is there, and returns it.
-func (s *storing) commit(ctx context.Context) (store.Image, error) {
+func (p *Pipeline) commit(ctx context.Context, s *storing) (_ store.Image, err error) {
 	s.build.Key = s.key()
 	for _, i := range s.earlier {
 		if i.Key == s.build.Key && slices.Contains(i.Tags, s.build.Tag) && slices.Contains(i.Tags, store.Latest) {
 			return i, nil // its disks were found, whole
 		}
 	}
+	work := p.record.Begin(tree.StageFormats, fmt.Sprintf("name %s:%s in the store", s.build.Name, s.build.Tag))
+	defer func() { work.End(err) }()
 	if err := s.begin(ctx); err != nil {
 		return store.Image{}, err
 	}

@@ -69,7 +69,7 @@ func needArchive(t testing.TB) *archive {
 }
 
 func makeArchive() (*archive, error) {
-	settings, err := host.Read(theContext)
+	settings, err := host.Read()
 	if err != nil {
 		return nil, err
 	}

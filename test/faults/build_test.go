@@ -36,8 +36,8 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/pack"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/progress"
 	"nodesmith.dev/nodesmith/internal/rootless"
-	"nodesmith.dev/nodesmith/internal/source/gomodules"
 	"nodesmith.dev/nodesmith/internal/source/packages"
 )
 
@@ -122,11 +122,14 @@ func buildMain(config string) int {
 	} else if err == nil {
 		err = b.run(ctx)
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return fault.KindOf(err).ExitCode()
+	if err == nil {
+		return 0
 	}
-	return 0
+	fmt.Fprintln(os.Stderr, err)
+	if ctx.Err() != nil { // as package cli has it
+		return fault.Interrupted.ExitCode()
+	}
+	return fault.KindOf(err).ExitCode()
 }
 
 // run is what the pipeline does, without Kubernetes and a node's configuration:
@@ -151,7 +154,7 @@ func (b build) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
-	builder := tree.New(e, inputs, cache, gomodules.Config{}, "")
+	builder := tree.New(e, inputs, cache, nil, "", progress.NewRecorder(progress.Options{}))
 	assembled, err := b.disk(ctx, builder, inputs)
 	if err != nil {
 		return err

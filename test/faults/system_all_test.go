@@ -20,7 +20,7 @@ import (
 // days later.
 func TestTheWholeSystemIsTheSameOnAnotherMachineLater(t *testing.T) {
 	a := needArchive(t)
-	settings, err := host.Read(t.Context())
+	settings, err := host.Read()
 	if err != nil {
 		t.Fatal(err)
 	}

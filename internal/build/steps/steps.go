@@ -6,6 +6,9 @@ package steps
 import (
 	"embed"
 	"fmt"
+	"io/fs"
+
+	"nodesmith.dev/nodesmith/internal/bundle"
 )
 
 // bin is filled by `make build` (scripts/build.sh) before nodesmith itself is
@@ -14,12 +17,12 @@ import (
 //go:embed all:bin
 var bin embed.FS
 
-// Program returns the step program of that name: packages, golang, images, manifest,
-// scripts, node, disk, pack.
-func Program(name string) ([]byte, error) {
-	data, err := bin.ReadFile("bin/step-" + name)
-	if err != nil {
-		return nil, fmt.Errorf("this nodesmith was compiled without its step programs; build it with `make build`: %w", err)
+// Program returns the step program of that name as a bundle has it: packages,
+// golang, images, manifest, scripts, node, disk, pack.
+func Program(name string) (bundle.File, error) {
+	path := "bin/step-" + name
+	if _, err := fs.Stat(bin, path); err != nil {
+		return bundle.File{}, fmt.Errorf("this nodesmith was compiled without its step programs; build it with `make build`: %w", err)
 	}
-	return data, nil
+	return bundle.File{Name: "step", Mode: 0o755, Path: path, FS: bin}, nil
 }

@@ -8,7 +8,7 @@ import (
 // A step's digest is in the cache keys of what it does. Packages of the project
 // that change often are in no step that takes minutes.
 func TestWhatChangesOftenCompilesNothingAnew(t *testing.T) {
-	program, err := Program("golang")
+	program, err := bin.ReadFile("bin/step-golang")
 	if err != nil {
 		t.Fatal(err)
 	}

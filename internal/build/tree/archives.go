@@ -42,7 +42,9 @@ func (b *Builder) archives(ctx context.Context, l *lock.Lock, local []ImageArchi
 		layout, err := b.inputs.Lazy(ctx, "container image: "+image.Name, bundle.Source{
 			Key: fmt.Sprintln("container image", image.Digest),
 			Files: func() ([]bundle.File, error) {
-				dir, err := registry.Fetch(ctx, b.images, image, l.Architecture)
+				dir, err := fetched(ctx, b, StageImages, "container image "+image.Name, image.Size, func(ctx context.Context, _ func(string, ...any)) (string, error) {
+					return registry.Fetch(ctx, b.images, image, l.Architecture)
+				})
 				if err != nil {
 					return nil, err
 				}

@@ -86,8 +86,23 @@ func (b *Builder) Kubernetes(ctx context.Context, release distro.Release, tools 
 // compile returns one state for each component, with its programs at the top.
 func (b *Builder) compile(ctx context.Context, tools llb.State, l *lock.Lock) (map[string]llb.State, error) {
 	// Fetched once, and only if some component's modules are not yet an input.
-	fetch := sync.OnceValues(func() (gomodules.Sources, error) { return gomodules.Fetch(ctx, b.modules, l.Kubernetes) })
-	missing := sync.OnceValues(func() ([]bundle.Download, error) { return gomodules.Missing(ctx, b.modules, l.Kubernetes) })
+	fetch := sync.OnceValues(func() (gomodules.Sources, error) {
+		config, err := b.modules(ctx)
+		if err != nil {
+			return gomodules.Sources{}, err
+		}
+		return fetched(ctx, b, StageKubernetes, "Go modules", 0, func(ctx context.Context, log func(string, ...any)) (gomodules.Sources, error) {
+			config.Log = log
+			return gomodules.Fetch(ctx, config, l.Kubernetes)
+		})
+	})
+	missing := sync.OnceValues(func() ([]bundle.Download, error) {
+		config, err := b.modules(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return gomodules.Missing(ctx, config, l.Kubernetes)
+	})
 	toolchain, err := b.toolchain(ctx, fetch, missing, l)
 	if err != nil {
 		return nil, err

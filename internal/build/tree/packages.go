@@ -68,9 +68,17 @@ func (b *Builder) Solve(ctx context.Context, tools distro.Release, bootstrap []l
 
 // packagesOf returns the bundle of a set's package files.
 func (b *Builder) packagesOf(ctx context.Context, title string, set []lock.Package) (llb.State, error) {
-	return b.inputs.Lazy(ctx, title+" packages", bundle.Source{
-		Key:     packages.Key(set),
-		Files:   func() ([]bundle.File, error) { return packages.Fetch(ctx, b.cache, set) },
+	input, bytes := title+" packages", int64(0)
+	for _, p := range set {
+		bytes += p.Size
+	}
+	return b.inputs.Lazy(ctx, input, bundle.Source{
+		Key: packages.Key(set),
+		Files: func() ([]bundle.File, error) {
+			return fetched(ctx, b, StageOf(input), "packages for "+title, bytes, func(ctx context.Context, _ func(string, ...any)) ([]bundle.File, error) {
+				return packages.Fetch(ctx, b.cache, set)
+			})
+		},
 		Missing: func(context.Context) ([]bundle.Download, error) { return packages.Missing(b.cache, set), nil },
 	})
 }

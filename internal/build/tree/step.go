@@ -38,11 +38,7 @@ type step struct {
 
 // run adds the step to the graph.
 func (b *Builder) run(ctx context.Context, s step) (llb.ExecState, error) {
-	binary, err := steps.Program(s.program)
-	if err != nil {
-		return llb.ExecState{}, err
-	}
-	program, err := b.inputs.Content(ctx, "step-"+s.program, bundle.File{Name: "step", Mode: 0o755, Data: binary})
+	program, err := b.stepProgram(ctx, s.program)
 	if err != nil {
 		return llb.ExecState{}, err
 	}
@@ -69,4 +65,23 @@ func (b *Builder) run(ctx context.Context, s step) (llb.ExecState, error) {
 		llb.WithCustomName(s.title),
 	}, s.mounts...)
 	return s.root.Run(options...), nil
+}
+
+// stepProgram returns the bundle of a step program. It is read once, however many steps
+// it has: its digest is that of megabytes.
+func (b *Builder) stepProgram(ctx context.Context, name string) (llb.State, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if made, ok := b.stepPrograms[name]; ok {
+		return made, nil
+	}
+	file, err := steps.Program(name)
+	if err != nil {
+		return llb.State{}, err
+	}
+	made, err := b.inputs.Content(ctx, "step-"+name, file)
+	if err == nil {
+		b.stepPrograms[name] = made
+	}
+	return made, err
 }

@@ -28,13 +28,14 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/lru"
+	"nodesmith.dev/nodesmith/internal/transfer"
 )
 
 // options are those of every call to a registry.
 func options(ctx context.Context, architecture string) []remote.Option {
 	return []remote.Option{
 		remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent("nodesmith"),
-		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: architecture}),
+		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: architecture}), remote.WithTransport(transfer.Transport(remote.DefaultTransport)),
 	}
 }
 
