@@ -62,6 +62,38 @@ func TestAFileKnowsItsOriginUntilItIsChanged(t *testing.T) {
 	}
 }
 
+// What stands in a file's place is not the file, and more in it is another.
+func TestOnlyTheVeryFileHoldsItsOrigin(t *testing.T) {
+	dir := t.TempDir()
+	o, err := originOf(t.Context(), llb.Scratch().File(llb.Mkfile("/a", 0o644, []byte("1"))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, link := filepath.Join(dir, "disk.raw"), filepath.Join(dir, "link.raw")
+	if err := o.mark(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that is not there was marked: %v", err)
+	}
+	if err := errors.Join(os.WriteFile(path, []byte("content"), 0o644), os.Symlink(path, link), o.mark(path)); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Lsetxattr(path, "user.nodesmith.test", []byte("x"), 0); errors.Is(err, unix.ENOTSUP) {
+		testenv.Lacks(t, "a temporary directory on a file system with extended attributes")
+	}
+	if o.holds(link) || o.holds(dir) {
+		t.Error("a link, or a folder, counts as the graph's result")
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(path, []byte("longer than before"), 0o644), os.Chtimes(path, info.ModTime(), info.ModTime())); err != nil {
+		t.Fatal(err)
+	}
+	if o.holds(path) {
+		t.Error("a file that grew, with its old time, still counts as the graph's result")
+	}
+}
+
 func TestHolesTakeNoRoom(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disk.raw")
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
