@@ -69,7 +69,7 @@ func (b build) store(ctx context.Context, inputs *bundle.Store) (k tree.Kubernet
 		llb.AddEnv("SOURCE_DATE_EPOCH", fmt.Sprint(b.Lock.Epoch.Unix())), llb.WithCustomName("tiny: container images"),
 	}
 	for dir, file := range map[string]bundle.File{
-		"program": {Name: "step", Mode: 0o755, Data: step},
+		"program": step,
 		"config":  {Name: "config.json", Mode: 0o644, Data: config},
 		"archive": {Name: "image.tar", Mode: 0o644, Data: archive},
 	} {

@@ -20,7 +20,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/fetch"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/lock"
-	"nodesmith.dev/nodesmith/internal/source/gomodules"
+	"nodesmith.dev/nodesmith/internal/progress"
 	"nodesmith.dev/nodesmith/internal/source/packages"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
@@ -38,7 +38,7 @@ func newSystem(b *testing.B) *system {
 	b.Helper()
 	testenv.NeedRoot(b)
 	testenv.Need(b, "runc")
-	settings, err := host.Read(b.Context())
+	settings, err := host.Read()
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func (s *system) build(ctx context.Context, dir string, withDisk bool) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
-	builder := tree.New(e, inputs, s.downloads, gomodules.Config{}, "")
+	builder := tree.New(e, inputs, s.downloads, nil, "", progress.NewRecorder(progress.Options{}))
 	root, err := builder.OS(ctx, s.tools, s.release, s.lock)
 	if err != nil || !withDisk {
 		return errors.Join(err, e.Solve(ctx, "root file system", root))

@@ -1,0 +1,159 @@
+//go:build all
+
+package test
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"nodesmith.dev/nodesmith/internal/diff"
+	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/testenv"
+)
+
+// interruptsVariable says how many interruptions there shall be.
+const interruptsVariable = "NODESMITH_TEST_INTERRUPTS"
+
+// The example with another file each time is interrupted at random moments: when
+// the program starts, while the node is configured, its disk is assembled and
+// copied, its file and the store's chunks are written, and the image is committed.
+// (What comes before, test/faults interrupts.)
+func TestCtrlCEndsTheExamplesBuildAtAnyMomentAndLeavesNothing(t *testing.T) {
+	testenv.NeedRoot(t)
+	total, err := strconv.Atoi(cmp.Or(os.Getenv(interruptsVariable), "100"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reference := t.TempDir()
+	start := time.Now()
+	must(t, change(t, reference, 0)...)
+	whole := time.Since(start)
+	t.Logf("a build takes %s", whole)
+	var took []time.Duration
+	came := 0
+	for i := 1; len(took) < total; i++ {
+		dir := t.TempDir()
+		args := change(t, dir, i)
+		ended, interrupted := interruptedAfter(t, args, time.Duration(rand.Float64()*float64(whole)))
+		if !interrupted {
+			came++
+			continue
+		}
+		took = append(took, ended)
+		leavesNothing(t, dir)
+		if len(took)%10 == 0 {
+			must(t, args...)
+			differOnlyIn(t, reference, dir, "/etc/motd")
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.Sort(took)
+	t.Logf("%d builds were interrupted and ended after %s (least), %s (median), %s (90%%), %s (most); %d came through",
+		len(took), took[0], took[len(took)/2], took[len(took)*9/10], took[len(took)-1], came)
+	if most := took[len(took)-1]; most > 2*time.Second {
+		t.Errorf("one ended %s after Ctrl-C, which should take at most 2 s on a machine that does nothing else", most)
+	}
+}
+
+// change is the build of the example, by its lock, with a file of its own.
+func change(t *testing.T, dir string, n int) []string {
+	t.Helper()
+	lock, err := os.ReadFile(filepath.Join(built, "debian-12.lock.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "debian-12.lock.yaml"), lock, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("%s, %d of %d", t.Name(), n, os.Getpid())
+	return []string{"build", "-f", example, "-o", dir, "--locked", "--progress", "quiet", "--set", "spec.files=[{path: /etc/motd, content: '" + text + "'}]"}
+}
+
+// interruptedAfter runs nodesmith and sends it SIGINT after a delay. It returns how
+// long it took to end; false if it had ended before.
+func interruptedAfter(t *testing.T, args []string, delay time.Duration) (ended time.Duration, interrupted bool) {
+	t.Helper()
+	var errOut bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Stderr = &errOut
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan time.Time, 1)
+	timer := time.AfterFunc(delay, func() {
+		sent <- time.Now()
+		_ = cmd.Process.Signal(os.Interrupt)
+	})
+	err := cmd.Wait()
+	now := time.Now()
+	timer.Stop()
+	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	switch {
+	case err == nil: // it was faster
+		return 0, false
+	case cmd.ProcessState.ExitCode() == fault.Interrupted.ExitCode():
+	case status.Signaled() && status.Signal() == syscall.SIGINT: // before it listened to signals
+	default:
+		t.Fatalf("it ended with %v after %s\n%s", err, delay, errOut.String())
+	}
+	return now.Sub(<-sent).Round(time.Millisecond), true
+}
+
+// leavesNothing fails unless the folder of a build that was interrupted holds whole
+// files alone, and none of its steps is there any more.
+func leavesNothing(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			t.Errorf("%s is left in the output folder", e.Name())
+		}
+	}
+	user, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, filepath.Join(user, "nodesmith", "engine")) {
+			t.Errorf("still mounted: %s", line)
+		}
+	}
+	containers, err := filepath.Glob(filepath.Join(user, "nodesmith", "engine", "runc-*", "executor", "*", "config.json"))
+	if err != nil || len(containers) > 0 {
+		t.Errorf("containers are left: %q (%v)", containers, err)
+	}
+}
+
+// differOnlyIn fails unless one file alone makes the images of two folders differ.
+func differOnlyIn(t *testing.T, a, b, path string) {
+	t.Helper()
+	r := must(t, "diff", "--json", filepath.Join(a, "debian-12-qemu.qcow2"), filepath.Join(b, "debian-12-qemu.qcow2"))
+	var report diff.Report
+	if err := json.Unmarshal([]byte(r.out), &report); err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Files) != 1 || !strings.HasSuffix(report.Files[0].Path, path) || len(report.Sections) > 0 {
+		t.Errorf("more differs than %s:\n%s", path, r.out)
+	}
+}
