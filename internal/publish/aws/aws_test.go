@@ -3,28 +3,36 @@ package aws
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
-	"net/http/httptest"
-	"net/url"
+	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/opencontainers/go-digest"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/internal/format"
 	"nodesmith.dev/nodesmith/internal/format/formattest"
+	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/publish"
 	"nodesmith.dev/nodesmith/internal/publish/aws/snapshot"
 	"nodesmith.dev/nodesmith/internal/publish/publishtest"
 	"nodesmith.dev/nodesmith/internal/publish/publishtest/awsmodel"
+	"nodesmith.dev/nodesmith/internal/publish/publishtest/ec2import"
 	"nodesmith.dev/nodesmith/internal/publish/publishtest/faultproxy"
 	"nodesmith.dev/nodesmith/internal/publish/publishtest/moto"
 )
@@ -41,18 +49,34 @@ func TestMain(m *testing.M) {
 	os.Exit(moto.Main(m, func(s *moto.Server) { server = s }))
 }
 
+// The ways by which the disk comes to EC2, which a child process knows by name.
+const (
+	direct    = "EBS direct"
+	throughS3 = "through S3"
+	bucket    = "nodesmith-imports"
+)
+
 // target is what the suite publishes to.
-func target() v1alpha1.AWSTarget {
-	return v1alpha1.AWSTarget{
+func target(way string) v1alpha1.AWSTarget {
+	t := v1alpha1.AWSTarget{
 		Region: home, CopyTo: []string{abroad}, Name: "capa-ami-{{.OSDistro}}-{{.OSVersion}}-{{.KubernetesVersion}}",
 		Share: v1alpha1.AWSShare{Accounts: []string{"444455556666"}}, Parameter: "/images/{{.OSDistro}}/{{.KubernetesVersion}}",
 	}
+	if way == throughS3 {
+		t.Import = v1alpha1.AWSImport{Bucket: bucket, Role: "vmimport"}
+	}
+	return t
 }
 
-// open makes the publisher of a server's Args: its URL, and a folder.
+// open makes the publisher of a server's Args: its URL, a folder, a way, and how
+// many of the disk's 128 blocks hold something.
 func open(ctx context.Context, args []string) (publish.Publisher, publish.Image, error) {
-	p, err := newPublisher(ctx, args[0], args[1], target())
-	return p, image(newDisk(1), time.Unix(1_790_000_000, 0)), err
+	blocks, err := strconv.Atoi(args[3])
+	if err != nil {
+		return nil, publish.Image{}, err
+	}
+	p, err := newPublisher(ctx, args[0], args[1], target(args[2]))
+	return p, image(diskOf(blocks, 1), time.Unix(1_790_000_000, 0)), err
 }
 
 func newPublisher(ctx context.Context, url, state string, target v1alpha1.AWSTarget) (*Publisher, error) {
@@ -60,12 +84,15 @@ func newPublisher(ctx context.Context, url, state string, target v1alpha1.AWSTar
 	return New(ctx, target, Options{State: state, Config: &config, Poll: time.Millisecond})
 }
 
-// newDisk is one of 64 MiB of which 4 MiB hold something.
-func newDisk(seed uint64) *formattest.Disk {
+// newDisk is a disk of which 8 blocks hold something.
+func newDisk(seed uint64) *formattest.Disk { return diskOf(8, seed) }
+
+// diskOf is a disk of 64 MiB with so many blocks that hold something.
+func diskOf(blocks int, seed uint64) *formattest.Disk {
 	disk := formattest.NewDisk(64 << 20)
 	r := rand.New(rand.NewPCG(1, 1))
-	for i := range int64(8) {
-		disk.Random(r, i*8<<20+100, 4096)
+	for i := range int64(blocks) {
+		disk.Random(r, i*64<<20/int64(blocks)+100, 4096)
 	}
 	disk.Random(rand.New(rand.NewPCG(seed, 2)), 24<<20+9000, 512)
 	return disk
@@ -74,34 +101,74 @@ func newDisk(seed uint64) *formattest.Disk {
 func image(disk *formattest.Disk, built time.Time) publish.Image {
 	content, _ := io.ReadAll(io.NewSectionReader(disk, 0, disk.Size()))
 	return publish.Image{
+		Open: func(ctx context.Context, name string) (publish.Content, error) { return fileOf(ctx, disk, name) },
 		Name: "node", Reference: "node:1", Infrastructure: "aws", Architecture: "amd64", Distro: "debian", DistroVersion: "12",
 		Kubernetes: "v1.34.0", Firmware: []string{"bios", "uefi"}, Digest: digest.FromBytes(content), Level: publish.Boot, Built: built, Disk: disk,
 	}
 }
 
+// file is a publish.Content that goes when it is closed.
+type file struct {
+	*os.File
+	size int64
+}
+
+func (f file) Size() int64 { return f.size }
+
+func (f file) Close() error { return errors.Join(f.File.Close(), os.RemoveAll(filepath.Dir(f.Name()))) }
+
+// fileOf packs the disk.
+func fileOf(ctx context.Context, disk format.Source, name string) (publish.Content, error) {
+	f, err := known.Named(name)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "nodesmith-test-")
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "disk"+f.Suffix)
+	if _, err := (format.Converter{}).Convert(ctx, disk, []format.Target{{Path: path, New: f.New}}); err != nil {
+		return nil, err
+	}
+	opened, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := opened.Stat()
+	return file{opened, info.Size()}, err
+}
+
 // account is moto behind the recorder and the suite's proxy.
 type account struct {
+	imports  *ec2import.Handler
 	recorder *awsmodel.Recorder
-	proxy    *publishtest.Proxy
+	proxy    *faultproxy.Proxy
 	args     []string
 }
 
-func start(t testing.TB) *account {
+func start(t testing.TB) *account { return startWay(t, direct, 8) }
+
+func startWay(t testing.TB, way string, blocks int) *account {
 	t.Helper()
 	server.Reset(t)
-	recorder := awsmodel.New(t, server.Venv, faultproxy.Forward(t, server.URL, nil))
-	front := httptest.NewServer(recorder)
-	t.Cleanup(front.Close)
-	u, err := url.Parse(front.URL)
-	if err != nil {
+	if _, err := objects().CreateBucket(t.Context(), &s3.CreateBucketInput{
+		Bucket: aws.String(bucket), CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: home},
+	}); err != nil {
 		t.Fatal(err)
 	}
-	proxy := publishtest.NewProxy(t, u)
-	return &account{recorder, proxy, []string{proxy.URL.String(), t.TempDir()}}
+	imports := ec2import.New(t, server.URL, faultproxy.Forward(t, server.URL, nil))
+	recorder := awsmodel.New(t, server.Venv, imports)
+	proxy := faultproxy.Start(t, recorder, faultproxy.Options{})
+	return &account{imports, recorder, proxy, []string{proxy.URL, t.TempDir(), way, strconv.Itoa(blocks)}}
 }
 
-func (a *account) Args() []string            { return a.args }
-func (a *account) Proxy() *publishtest.Proxy { return a.proxy }
+func objects() *s3.Client {
+	return s3.NewFromConfig(moto.Config(server.URL, home), func(o *s3.Options) { o.UsePathStyle = true })
+}
+
+func (a *account) Args() []string           { return a.args }
+func (a *account) Proxy() *faultproxy.Proxy { return a.proxy }
 
 func client(name string) *ec2.Client { return ec2.NewFromConfig(moto.Config(server.URL, name)) }
 
@@ -111,6 +178,7 @@ func (a *account) Check(t testing.TB, image publish.Image, present bool) {
 	if bad := a.recorder.Violations(); len(bad) > 0 {
 		t.Errorf("AWS would refuse:\n%s", strings.Join(slices.Compact(bad), "\n"))
 	}
+	a.checkNothingUnderWay(t)
 	want := 0
 	if present {
 		want = 1
@@ -151,6 +219,22 @@ func (a *account) Check(t testing.TB, image publish.Image, present bool) {
 		if err != nil || !slices.Equal(names(shared), []string{"account 444455556666"}) {
 			t.Errorf("%s: shared with %v, %v", name, names(shared), err)
 		}
+	}
+}
+
+// checkNothingUnderWay holds that nothing is in the bucket, or on its way.
+func (a *account) checkNothingUnderWay(t testing.TB) {
+	t.Helper()
+	if active := a.imports.Active(); len(active) > 0 {
+		t.Errorf("imports %v go on", active)
+	}
+	left, err := objects().ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String(bucket)})
+	if err != nil || len(left.Contents) > 0 {
+		t.Errorf("the bucket has %+v, %v", left, err)
+	}
+	begun, err := objects().ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: aws.String(bucket)})
+	if err != nil || len(begun.Uploads) > 0 {
+		t.Errorf("uploads to the bucket were left: %+v, %v", begun, err)
 	}
 }
 
@@ -196,9 +280,16 @@ func (a *account) Use(t testing.TB, image publish.Image) (undo func()) {
 	}
 }
 
+// throttled is how EC2 throttles.
+var throttled = faultproxy.Answer(http.StatusServiceUnavailable, nil,
+	`<Response><Errors><Error><Code>RequestLimitExceeded</Code><Message>Request limit exceeded.</Message></Error></Errors></Response>`)
+
 func TestSuite(t *testing.T) {
+	publishtest.Run(t, publishtest.Suite{Open: open, Start: func(t testing.TB) publishtest.Server { return start(t) }, Throttled: throttled})
+}
+
+func TestSuiteThroughS3(t *testing.T) {
 	publishtest.Run(t, publishtest.Suite{
-		Open: open, Start: func(t testing.TB) publishtest.Server { return start(t) },
-		Throttled: publishtest.Fault{Status: 503, Body: `<Response><Errors><Error><Code>RequestLimitExceeded</Code><Message>Request limit exceeded.</Message></Error></Errors></Response>`},
+		Open: open, Start: func(t testing.TB) publishtest.Server { return startWay(t, throughS3, 8) }, Throttled: throttled, Kills: 2, Faults: 3,
 	})
 }

@@ -45,7 +45,7 @@ func publishTo(t *testing.T, a *account, state string, target v1alpha1.AWSTarget
 func TestTheAMISaysWhatTheDiskBootsOn(t *testing.T) {
 	a := start(t)
 	img := image(newDisk(1), time.Unix(1_790_000_000, 0))
-	publishTo(t, a, a.args[1], v1alpha1.AWSTarget{Region: home, Name: target().Name, CopyTo: []string{abroad}}, img)
+	publishTo(t, a, a.args[1], v1alpha1.AWSTarget{Region: home, Name: target(direct).Name, CopyTo: []string{abroad}}, img)
 	in := a.recorder.Requests("RegisterImage")[0].Input
 	disk := a.recorder.Requests("PutSnapshotBlock")[0].Input["SnapshotId"]
 	for field, want := range map[string]string{
@@ -72,14 +72,14 @@ func TestTheNextVersionSendsWhatChanged(t *testing.T) {
 	for name, sameMachine := range map[string]bool{"on the same machine": true, "on another": false} {
 		t.Run(name, func(t *testing.T) {
 			a := start(t)
-			publishTo(t, a, a.args[1], v1alpha1.AWSTarget{Region: home, Name: target().Name}, image(newDisk(1), time.Unix(1_790_000_000, 0)))
+			publishTo(t, a, a.args[1], v1alpha1.AWSTarget{Region: home, Name: target(direct).Name}, image(newDisk(1), time.Unix(1_790_000_000, 0)))
 			first := a.recorder.Requests("PutSnapshotBlock")
 			a.recorder.Forget()
 			state := a.args[1]
 			if !sameMachine {
 				state = t.TempDir()
 			}
-			publishTo(t, a, state, v1alpha1.AWSTarget{Region: home, Name: target().Name}, image(newDisk(2), time.Unix(1_790_000_060, 0)))
+			publishTo(t, a, state, v1alpha1.AWSTarget{Region: home, Name: target(direct).Name}, image(newDisk(2), time.Unix(1_790_000_060, 0)))
 			second := a.recorder.Requests("PutSnapshotBlock")
 			if len(first) != 8 || len(second) != 1 || second[0].Input["BlockIndex"] != "48" {
 				t.Errorf("%d blocks, then %d: %v", len(first), len(second), second)
@@ -97,9 +97,38 @@ func TestTheNextVersionSendsWhatChanged(t *testing.T) {
 	}
 }
 
+// A run that was killed while EC2 registered leaves an AMI that only its name tells.
+func TestAnAMIWithoutTagsIsRetracted(t *testing.T) {
+	a := start(t)
+	img := image(newDisk(1), time.Unix(1_790_000_000, 0))
+	name := "capa-ami-debian-12-v1.34.0-1790000000-" + short(img.Digest)
+	if _, err := client(home).RegisterImage(t.Context(), &ec2.RegisterImageInput{Name: &name}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPublisher(t.Context(), a.args[0], a.args[1], target(direct))
+	if err != nil {
+		t.Fatal(err)
+	}
+	journal, err := publish.OpenJournal(filepath.Join(t.TempDir(), "journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer journal.Close()
+	plan, err := publish.MakeRetract(t.Context(), p, img.Digest, journal.State(), quick)
+	if err == nil {
+		err = publish.Apply(t.Context(), plan, journal, publish.Options{Reporter: publishtest.Silent{}, Retry: quick})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := (&region{name: home, look: client(home)}).images(t.Context()); err != nil || len(left) > 0 {
+		t.Errorf("left: %+v, %v", left, err)
+	}
+}
+
 func TestOldImagesGoUnlessTheyAreUsed(t *testing.T) {
 	a := start(t)
-	keepOne := v1alpha1.AWSTarget{Region: home, Name: target().Name, Keep: 1}
+	keepOne := v1alpha1.AWSTarget{Region: home, Name: target(direct).Name, Keep: 1}
 	all := keepOne
 	all.Keep = 0
 	client := client(home)
@@ -136,6 +165,62 @@ func TestOldImagesGoUnlessTheyAreUsed(t *testing.T) {
 	for i, want := range []int{1, 1, 0} {
 		if left, err := r.imagesOf(t.Context(), old[i].Digest); err != nil || len(left) != want {
 			t.Errorf("old image %d: %d AMIs, want %d, %v", i, len(left), want, err)
+		}
+	}
+}
+
+// What moto does not have is seen on the requests, which AWS's model takes.
+func TestKeysOrganizationsAndDatesAreAskedForAsAWSHasThem(t *testing.T) {
+	const (
+		organization = "arn:aws:organizations::123456789012:organization/o-abcdefghij"
+		unit         = "arn:aws:organizations::123456789012:ou/o-abcdefghij/ou-abcd-12345678"
+	)
+	keys := map[string]string{
+		home:   "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+		abroad: "arn:aws:kms:us-east-1:123456789012:key/5678abcd-12ab-34cd-56ef-1234567890ab",
+	}
+	for _, way := range []string{direct, throughS3} {
+		t.Run(way, func(t *testing.T) {
+			a := startWay(t, way, 8)
+			encrypted := target(way)
+			encrypted.Encrypt, encrypted.KMSKeys, encrypted.DeprecateAfter, encrypted.TPM = true, keys, 90, true
+			encrypted.Share = v1alpha1.AWSShare{Organizations: []string{organization}, OrganizationalUnits: []string{unit}}
+			publishTo(t, a, a.args[1], encrypted, image(newDisk(1), time.Unix(1_790_000_000, 0)))
+			begin := map[string]string{direct: "StartSnapshot", throughS3: "ImportSnapshot"}[way]
+			keyField := map[string]string{direct: "KmsKeyArn", throughS3: "KmsKeyId"}[way]
+			for _, want := range []struct{ operation, field, value string }{
+				{begin, "Encrypted", "true"}, {begin, keyField, keys[home]},
+				{"CopyImage", "Encrypted", "true"}, {"CopyImage", "KmsKeyId", keys[abroad]},
+				{"RegisterImage", "TpmSupport", "v2.0"}, {"RegisterImage", "BootMode", "uefi"},
+				{"ModifyImageAttribute", "LaunchPermission", fmt.Sprintf("map[Add:[map[OrganizationArn:%s] map[OrganizationalUnitArn:%s]]]", organization, unit)},
+				{"EnableImageDeprecation", "DeprecateAt", "2026-12-20T14:13:00Z"},
+			} {
+				requests := a.recorder.Requests(want.operation)
+				if len(requests) == 0 || fmt.Sprint(requests[0].Input[want.field]) != want.value {
+					t.Errorf("%s.%s: %+v, want %s", want.operation, want.field, requests, want.value)
+				}
+			}
+			if bad := a.recorder.Violations(); len(bad) > 0 {
+				t.Errorf("AWS would refuse: %q", bad)
+			}
+		})
+	}
+}
+
+// Accounts that may not write snapshots have EC2 import the disk.
+func TestTheDiskIsImportedFromTheBucket(t *testing.T) {
+	a := startWay(t, throughS3, 8)
+	img := image(newDisk(1), time.Unix(1_790_000_000, 0))
+	publishTo(t, a, a.args[1], target(throughS3), img)
+	a.Check(t, img, true)
+	key := objectOf(img.Digest)
+	in := a.recorder.Requests("ImportSnapshot")
+	if len(in) != 1 || fmt.Sprint(in[0].Input["DiskContainer"]) != fmt.Sprintf("map[Description:%s Format:VMDK UserBucket:map[S3Bucket:%s S3Key:%s]]", in[0].Input["Description"], bucket, key) || in[0].Input["RoleName"] != "vmimport" {
+		t.Errorf("imported by %+v", in)
+	}
+	for operation, count := range map[string]int{"CreateMultipartUpload": 1, "UploadPart": 1, "CompleteMultipartUpload": 1, "DeleteObject": 1, "StartSnapshot": 0} {
+		if got := len(a.recorder.Requests(operation)); got != count {
+			t.Errorf("%d times %s, want %d", got, operation, count)
 		}
 	}
 }

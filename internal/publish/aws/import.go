@@ -9,10 +9,10 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"nodesmith.dev/nodesmith/internal/publish"
@@ -25,6 +25,10 @@ const (
 	maxParts    = 10000
 )
 
+// objectOf is the key of a disk's file in the bucket: known by whoever has lost
+// the journal.
+func objectOf(disk digest.Digest) string { return "nodesmith/" + disk.Encoded() + ".vmdk" }
+
 // importSnapshot sends the disk as a VMDK to the bucket and has EC2 import it.
 // The step's notes are the upload that is under way, the import's task, and the
 // snapshot's id.
@@ -33,12 +37,14 @@ func (j *job) importSnapshot(ctx context.Context, run *publish.Run, r *region) e
 	if err != nil || found != nil && tag(found.Tags, tagChecksum) != "" {
 		return err
 	}
-	key := "nodesmith/" + j.name + ".vmdk"
+	if err := j.adoptTask(ctx, run, r); err != nil {
+		return err
+	}
 	if run.Get("task") == "" {
-		if err := j.sendObject(ctx, run, r, key); err != nil {
+		if err := j.sendObject(ctx, run, r); err != nil {
 			return err
 		}
-		if err := j.startImport(ctx, run, r, key); err != nil {
+		if err := j.startImport(ctx, run, r); err != nil {
 			return err
 		}
 	}
@@ -49,46 +55,37 @@ func (j *job) importSnapshot(ctx context.Context, run *publish.Run, r *region) e
 	if err := run.Note("id", id); err != nil {
 		return err
 	}
+	// The object goes before the snapshot counts as whole, so it can't be forgotten.
+	if err := r.deleteObject(ctx, j.target.Import.Bucket, objectOf(j.image.Digest)); err != nil {
+		return err
+	}
 	// EC2 tags what it imports with a task's own tags alone. There is no checksum to
 	// be had: the tag says that the snapshot is whole.
 	tags := append([]types.Tag{{Key: aws.String(tagChecksum), Value: aws.String("imported")}}, j.tags...)
-	if err := r.setTags(ctx, tags, id); err != nil {
-		return err
-	}
-	_, err = r.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &j.target.Import.Bucket, Key: &key})
-	if err != nil {
-		return fmt.Errorf("delete %s from bucket %s: %w", key, j.target.Import.Bucket, err)
-	}
-	return nil
+	return r.setTags(ctx, tags, id)
 }
 
 // sendObject sends the file in parts; an upload that an ended run began goes on.
-func (j *job) sendObject(ctx context.Context, run *publish.Run, r *region, key string) error {
+func (j *job) sendObject(ctx context.Context, run *publish.Run, r *region) error {
 	content, err := j.image.Open(ctx, "vmdk")
 	if err != nil {
 		return err
 	}
 	defer content.Close()
-	bucket, size := &j.target.Import.Bucket, content.Size()
+	bucket, key, size := &j.target.Import.Bucket, objectOf(j.image.Digest), content.Size()
 	count := int32((size + partSize - 1) / partSize)
 	if count > maxParts {
 		return fmt.Errorf("%s has %d bytes, S3 takes %d", key, size, int64(maxParts)*partSize)
 	}
-	upload := run.Get("upload")
-	if upload == "" {
-		out, err := r.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: bucket, Key: &key, ChecksumAlgorithm: s3types.ChecksumAlgorithmSha256})
-		if err != nil {
-			return fmt.Errorf("begin to send %s to bucket %s: %w", key, *bucket, err)
-		}
-		upload = *out.UploadId
-		if err := run.Note("upload", upload); err != nil {
-			return err
-		}
+	there, err := r.hasObject(ctx, *bucket, key, size)
+	if err != nil || there {
+		return err
+	}
+	upload, err := j.beginUpload(ctx, run, r, key)
+	if err != nil {
+		return err
 	}
 	parts, err := j.partsOf(ctx, r, key, upload, count)
-	if is(err, "NoSuchUpload") {
-		return errors.Join(err, run.Forget(step(r, "snapshot")))
-	}
 	if err != nil {
 		return err
 	}
@@ -99,7 +96,86 @@ func (j *job) sendObject(ctx context.Context, run *publish.Run, r *region, key s
 		Bucket: bucket, Key: &key, UploadId: &upload, MultipartUpload: &s3types.CompletedMultipartUpload{Parts: parts},
 	})
 	if err != nil {
+		if there, lookErr := r.hasObject(ctx, *bucket, key, size); lookErr == nil && there {
+			return nil // an earlier answer was lost
+		}
 		return fmt.Errorf("finish %s in bucket %s: %w", key, *bucket, err)
+	}
+	return nil
+}
+
+// hasObject says whether the whole file is in the bucket. What an image's file is
+// follows from its disk, so one of the same key and size is the same.
+func (r *region) hasObject(ctx context.Context, bucket, key string, size int64) (bool, error) {
+	out, err := r.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
+	if is(err, "NotFound", "NoSuchKey") {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for %s in bucket %s: %w", key, bucket, err)
+	}
+	return aws.ToInt64(out.ContentLength) == size, nil
+}
+
+// uploads returns those of a key that were begun and not finished.
+func (r *region) uploads(ctx context.Context, bucket, key string) ([]string, error) {
+	var ids []string
+	pages := s3.NewListMultipartUploadsPaginator(r.s3, &s3.ListMultipartUploadsInput{Bucket: &bucket, Prefix: &key})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("uploads to bucket %s: %w", bucket, err)
+		}
+		for _, u := range page.Uploads {
+			ids = append(ids, *u.UploadId)
+		}
+	}
+	return ids, nil
+}
+
+// beginUpload returns an upload that an ended run began, or a new one.
+func (j *job) beginUpload(ctx context.Context, run *publish.Run, r *region, key string) (string, error) {
+	bucket := &j.target.Import.Bucket
+	left, err := r.uploads(ctx, *bucket, key)
+	if err != nil {
+		return "", err
+	}
+	if len(left) == 0 {
+		out, err := r.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: bucket, Key: &key, ChecksumAlgorithm: s3types.ChecksumAlgorithmSha256})
+		if err != nil {
+			return "", fmt.Errorf("begin to send %s to bucket %s: %w", key, *bucket, err)
+		}
+		left = []string{*out.UploadId}
+	}
+	for _, extra := range left[1:] { // whose answer was lost
+		if err := r.abort(ctx, *bucket, key, extra); err != nil {
+			return "", err
+		}
+	}
+	return left[0], run.Note("upload", left[0])
+}
+
+func (r *region) abort(ctx context.Context, bucket, key, upload string) error {
+	_, err := r.s3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &bucket, Key: &key, UploadId: &upload})
+	if err != nil && !is(err, "NoSuchUpload") {
+		return fmt.Errorf("end an upload to bucket %s: %w", bucket, err)
+	}
+	return nil
+}
+
+// deleteObject deletes an object, and ends what was begun to be sent of it.
+func (r *region) deleteObject(ctx context.Context, bucket, key string) error {
+	if _, err := r.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: &key}); err != nil {
+		return fmt.Errorf("delete %s from bucket %s: %w", key, bucket, err)
+	}
+	left, err := r.uploads(ctx, bucket, key)
+	if err != nil {
+		return err
+	}
+	for _, upload := range left {
+		if err := r.abort(ctx, bucket, key, upload); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -155,54 +231,4 @@ func (j *job) sendParts(ctx context.Context, run *publish.Run, r *region, key, u
 		})
 	}
 	return group.Wait()
-}
-
-func (j *job) startImport(ctx context.Context, run *publish.Run, r *region, key string) error {
-	token, err := j.token(run, "import")
-	if err != nil {
-		return err
-	}
-	in := &ec2.ImportSnapshotInput{
-		ClientToken: &token, Description: &j.name, RoleName: &j.target.Import.Role,
-		DiskContainer: &types.SnapshotDiskContainer{
-			Format: aws.String("VMDK"), Description: &j.name,
-			UserBucket: &types.UserBucket{S3Bucket: &j.target.Import.Bucket, S3Key: &key},
-		},
-		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeImportSnapshotTask, Tags: j.tags}},
-	}
-	if j.target.Encrypt {
-		in.Encrypted = aws.Bool(true)
-		if key := j.target.KMSKeys[r.name]; key != "" {
-			in.KmsKeyId = &key
-		}
-	}
-	out, err := r.ec2.ImportSnapshot(ctx, in)
-	if err != nil {
-		return fmt.Errorf("import %s: %w", key, err)
-	}
-	return run.Note("task", *out.ImportTaskId)
-}
-
-// waitForImport returns the snapshot that the noted task made.
-func (j *job) waitForImport(ctx context.Context, run *publish.Run, r *region) (id string, err error) {
-	task := run.Get("task")
-	err = j.poll(ctx, run.Alive, func(ctx context.Context) (bool, error) {
-		out, err := r.ec2.DescribeImportSnapshotTasks(ctx, &ec2.DescribeImportSnapshotTasksInput{ImportTaskIds: []string{task}})
-		if err != nil {
-			return false, fmt.Errorf("import task %s: %w", task, err)
-		}
-		if len(out.ImportSnapshotTasks) == 0 || out.ImportSnapshotTasks[0].SnapshotTaskDetail == nil {
-			return false, nil // not seen yet
-		}
-		detail := out.ImportSnapshotTasks[0].SnapshotTaskDetail
-		id = aws.ToString(detail.SnapshotId)
-		switch aws.ToString(detail.Status) {
-		case "completed":
-			return true, nil
-		case "deleted", "deleting", "error":
-			return false, errors.Join(fmt.Errorf("import task %s failed: %s", task, aws.ToString(detail.StatusMessage)), run.Forget(step(r, "snapshot")))
-		}
-		return false, nil
-	})
-	return id, err
 }

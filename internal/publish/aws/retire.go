@@ -173,6 +173,9 @@ func (p *Publisher) retractRest(ctx context.Context, r *region, disk digest.Dige
 
 // retractParameter takes the parameter away that holds an AMI's ID.
 func (p *Publisher) retractParameter(ctx context.Context, r *region, image types.Image, plan *publish.Plan) error {
+	if tag(image.Tags, publish.TagBy) == "" {
+		return nil // ended before it had its tags, and so before the parameter
+	}
 	distro, version, _ := strings.Cut(tag(image.Tags, publish.TagOS), "-")
 	name, err := p.target.ParameterName(templateValues(tag(image.Tags, publish.TagBy), distro, version, tag(image.Tags, publish.TagKubernetes), tag(image.Tags, tagArch)))
 	if err != nil || name == "" {
@@ -206,7 +209,11 @@ func (p *Publisher) retractDisks(ctx context.Context, r *region, disk digest.Dig
 	for _, s := range snapshots {
 		left = append(left, *s.SnapshotId)
 	}
-	noted := strings.Fields(earlier.Note(step(r, "snapshot"), "id"))
+	noted, err := p.retractImport(ctx, r, disk, plan)
+	if err != nil {
+		return err
+	}
+	noted = append(noted, strings.Fields(earlier.Note(step(r, "snapshot"), "id"))...)
 	for id, notes := range earlier {
 		if strings.HasPrefix(id, step(r, "remove/")) {
 			noted = append(noted, strings.Fields(notes["snapshots"])...)

@@ -7,9 +7,9 @@ import (
 	"encoding/hex"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,16 +21,19 @@ import (
 	"nodesmith.dev/nodesmith/internal/publish"
 	"nodesmith.dev/nodesmith/internal/publish/azure/azuretest"
 	"nodesmith.dev/nodesmith/internal/publish/publishtest"
+	"nodesmith.dev/nodesmith/internal/publish/publishtest/faultproxy"
 )
 
 func TestMain(m *testing.M) { os.Exit(publishtest.Main(m, open)) }
 
-// diskMiB is the size of the tests' disk; Azure takes none below 20 MiB.
+// diskMiB is the size of most tests' disk; Azure takes none below 20 MiB.
 const diskMiB = 24
 
-// testImage is an image whose disk is the same in every process.
-func testImage() publish.Image {
-	disk := sparseDisk(diskMiB * mib)
+func testImage() publish.Image { return imageOf(diskMiB) }
+
+// imageOf is an image whose disk of so many MiB is the same in every process.
+func imageOf(size int64) publish.Image {
+	disk := sparseDisk(size * mib)
 	sum := sha256.New()
 	_, _ = io.Copy(sum, io.NewSectionReader(disk, 0, disk.Size()))
 	return publish.Image{
@@ -63,8 +66,12 @@ func asManagedImage(t *v1alpha1.AzureTarget) {
 // open makes the publisher for a server's address, a login and a target, in
 // whatever process.
 func open(_ context.Context, args []string) (publish.Publisher, publish.Image, error) {
+	size, err := strconv.ParseInt(args[2], 10, 64)
+	if err != nil {
+		return nil, publish.Image{}, err
+	}
 	publisher, err := New(testTarget(ways[args[1]]), testEndpoint(args[0], &azuretest.Login{}))
-	return publisher, testImage(), err
+	return publisher, imageOf(size), err
 }
 
 func testEndpoint(address string, login *azuretest.Login) Endpoint {
@@ -86,22 +93,21 @@ func testEndpoint(address string, login *azuretest.Login) Endpoint {
 type server struct {
 	azurite   *azuretest.Azurite
 	resources *azuretest.Resources
-	proxy     *publishtest.Proxy
+	proxy     *faultproxy.Proxy
 	way       string
+	size      int64 // of the disk, in MiB
 }
 
-func startServer(t testing.TB, way string) *server {
+func startServer(t testing.TB, way string) *server { return startSized(t, way, diskMiB) }
+
+func startSized(t testing.TB, way string, size int64) *server {
 	t.Helper()
 	azurite := azuretest.StartAzurite(t)
 	resources := azuretest.NewResources(t, azurite)
 	resources.Allowed = beyondExamples
-	address, err := url.Parse(azuretest.Start(t, resources, azurite).URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := publishtest.NewProxy(t, address)
-	resources.SignedBase = proxy.URL.String()
-	s := &server{azurite, resources, proxy, way}
+	proxy := faultproxy.Start(t, azuretest.Handler(t, resources, azurite), faultproxy.Options{TLS: true})
+	resources.SignedBase = proxy.URL
+	s := &server{azurite, resources, proxy, way, size}
 	t.Cleanup(func() {
 		for _, wrong := range resources.Wrong() {
 			t.Errorf("a request that Azure would not take: %s", wrong)
@@ -149,10 +155,10 @@ const (
 )
 
 func (s *server) Args() []string {
-	return []string{s.proxy.URL.String(), s.way}
+	return []string{s.proxy.URL, s.way, strconv.FormatInt(s.size, 10)}
 }
 
-func (s *server) Proxy() *publishtest.Proxy { return s.proxy }
+func (s *server) Proxy() *faultproxy.Proxy { return s.proxy }
 
 // Check looks at the memory of the fakes and into Azurite.
 func (s *server) Check(t testing.TB, image publish.Image, present bool) {

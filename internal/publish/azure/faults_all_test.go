@@ -8,15 +8,15 @@ import (
 	"nodesmith.dev/nodesmith/internal/publish/publishtest"
 )
 
-// 200 faults at random points, of which about half are kills, and as many kills
-// at each note as there are notes.
+// TestTwoHundredFaults is the suite with a disk of 64 MiB, a kill at each note and 200
+// faults at random points, for each way.
 func TestTwoHundredFaults(t *testing.T) {
-	t.Setenv("NODESMITH_FAULTS", "200")
 	for way := range ways {
 		t.Run(way, func(t *testing.T) {
 			publishtest.Run(t, publishtest.Suite{
 				Open:  open,
-				Start: func(t testing.TB) publishtest.Server { return startServer(t, way) },
+				Start: func(t testing.TB) publishtest.Server { return startSized(t, way, 64) },
+				Kills: 200, Faults: 200,
 			})
 		})
 	}

@@ -15,6 +15,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/publish"
 )
 
 // The sizes of a page blob, in bytes.
@@ -211,8 +212,8 @@ func (t *transfer) check(ctx context.Context, wanted ranges) error {
 	}
 	for _, w := range wanted {
 		if !there.cover(w) {
-			return fault.New(fault.Network, "run the same command again: what is missing is sent again",
-				"the service lacks pages within the %d bytes at byte %d although it took them", w.Length, w.Offset)
+			return publish.Temporary(fault.New(fault.Network, "run the same command again: what is missing is sent again",
+				"the service lacks pages within the %d bytes at byte %d although it took them", w.Length, w.Offset))
 		}
 	}
 	for _, foreign := range there.without(wanted) {

@@ -18,6 +18,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/publish"
 	"nodesmith.dev/nodesmith/internal/publish/azure/azuretest"
 	"nodesmith.dev/nodesmith/internal/publish/publishtest"
+	"nodesmith.dev/nodesmith/internal/publish/publishtest/faultproxy"
 )
 
 // quick waits as little as a test can.
@@ -27,7 +28,7 @@ var quick = publish.Policy{Tries: 6, First: time.Millisecond, Longest: 10 * time
 // test's.
 func publisherOf(t testing.TB, s *server, target v1alpha1.AzureTarget, login *azuretest.Login) *Publisher {
 	t.Helper()
-	p, err := New(target, testEndpoint(s.proxy.URL.String(), login))
+	p, err := New(target, testEndpoint(s.proxy.URL, login))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,11 +97,9 @@ func putPages(r *http.Request) bool {
 }
 
 // refused is how the blob service answers credentials that are no longer good.
-var refused = publishtest.Fault{
-	Match: putPages, Status: http.StatusForbidden,
-	Header: http.Header{"X-Ms-Error-Code": {"AuthenticationFailed"}, "Content-Type": {"application/xml"}},
-	Body:   `<?xml version="1.0" encoding="utf-8"?><Error><Code>AuthenticationFailed</Code><Message>Signature not valid in the specified time frame: se=2026-11-26 sig=c2VjcmV0</Message></Error>`,
-}
+var refused = faultproxy.Answer(http.StatusForbidden,
+	http.Header{"X-Ms-Error-Code": {"AuthenticationFailed"}, "Content-Type": {"application/xml"}},
+	`<?xml version="1.0" encoding="utf-8"?><Error><Code>AuthenticationFailed</Code><Message>Signature not valid in the specified time frame: se=2026-11-26 sig=c2VjcmV0</Message></Error>`)
 
 func TestPublishing(t *testing.T) {
 	s := startServer(t, "straight into a disk")
@@ -117,7 +116,7 @@ func TestPublishing(t *testing.T) {
 		"a definition that does not fit is refused":       doesNotFit,
 	} {
 		t.Run(name, func(t *testing.T) {
-			defer s.proxy.Heal()
+			defer s.proxy.Clear()
 			defer s.resources.Clear()
 			test(t, s)
 		})
@@ -125,9 +124,7 @@ func TestPublishing(t *testing.T) {
 }
 
 func signedAddressExpires(t *testing.T, s *server) {
-	expired := refused
-	expired.Skip, expired.Times = 2, 2
-	s.proxy.Spoil(expired)
+	s.proxy.Add(faultproxy.Fault{Match: putPages, Skip: 2, Times: 2, Do: refused})
 	image := testImage()
 	mustPublish(t, publisherOf(t, s, testTarget(nil), &azuretest.Login{}), image)
 	s.Check(t, image, true)
@@ -135,11 +132,8 @@ func signedAddressExpires(t *testing.T, s *server) {
 
 func signedAddressStaysSecret(t *testing.T, s *server) {
 	secret := func(text string) bool { return strings.Contains(text, "sig=") && !strings.Contains(text, "sig=...") }
-	for name, spoil := range map[string]publishtest.Fault{
-		"refused": refused, "cut": {Match: putPages, Cut: -1},
-	} {
-		spoil.Times = 1000
-		s.proxy.Spoil(spoil)
+	for name, do := range map[string]faultproxy.Effect{"refused": refused, "cut": faultproxy.CutRequest(0)} {
+		s.proxy.Add(faultproxy.Fault{Match: putPages, Times: -1, Do: do})
 		journal := filepath.Join(t.TempDir(), "journal")
 		_, err := publishTo(t, publisherOf(t, s, testTarget(nil), &azuretest.Login{}), testImage(), journal)
 		if err == nil || secret(err.Error()) || fault.KindOf(err) == fault.Internal {
@@ -149,12 +143,12 @@ func signedAddressStaysSecret(t *testing.T, s *server) {
 		if errRead != nil || secret(string(noted)) || len(noted) == 0 {
 			t.Errorf("%s: the journal has %q: %v", name, noted, errRead)
 		}
-		s.proxy.Heal()
+		s.proxy.Clear()
 	}
 }
 
 func slowServer(t *testing.T, s *server) {
-	s.proxy.Spoil(publishtest.Fault{Times: 1000, Delay: 5 * time.Millisecond})
+	s.proxy.Add(faultproxy.Fault{Times: -1, Do: faultproxy.Slow(5 * time.Millisecond)})
 	image := testImage()
 	mustPublish(t, publisherOf(t, s, testTarget(nil), &azuretest.Login{}), image)
 	s.Check(t, image, true)

@@ -1,11 +1,13 @@
 package publishtest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"nodesmith.dev/nodesmith/internal/publish"
+	"nodesmith.dev/nodesmith/internal/publish/publishtest/faultproxy"
 )
 
 // Open makes the publisher and the image of a Server's Args, in whatever
@@ -27,8 +30,8 @@ const childVariable = "NODESMITH_PUBLISHTEST_CHILD"
 type child struct {
 	Args    []string
 	Journal string
-	// Kill is which note the process ends at, from 1; Written says after it has
-	// been written rather than before.
+	// Kill is which note the process ends at, from 1, or 0 for none; Written says
+	// after it has been written rather than before.
 	Kill    int
 	Written bool
 }
@@ -90,8 +93,42 @@ func run(ctx context.Context, p publish.Publisher, image publish.Image, path str
 	return publish.Apply(ctx, plan, journal, publish.Options{Reporter: Silent{}, Retry: policy})
 }
 
-// start runs a child until it is killed or done, and says whether it was killed.
-func (c child) start(t testing.TB) (killed bool) {
+// start runs a child until it ends itself or is done, and says whether it ended
+// itself.
+func (c child) start(t testing.TB, proxy *faultproxy.Proxy) (killed bool) {
+	t.Helper()
+	command, out := c.command(t)
+	defer proxy.Settle()
+	return c.ended(t, command.Run(), out)
+}
+
+// startAndKill runs a child that is killed within a request: when so many have
+// passed, before the server has heard of it or when it has done what was asked. It
+// says whether the child came to that request.
+func (c child) startAndKill(t testing.TB, proxy *faultproxy.Proxy, skip int, heard bool) (killed bool) {
+	t.Helper()
+	command, out := c.command(t)
+	started := make(chan struct{})
+	proxy.Add(faultproxy.Fault{Skip: skip, Do: func(_ http.ResponseWriter, r *http.Request, next http.Handler) {
+		if heard {
+			next.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		<-started
+		_ = command.Process.Kill()
+		panic(http.ErrAbortHandler)
+	}})
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	close(started)
+	killed = c.ended(t, command.Wait(), out)
+	proxy.Clear()
+	proxy.Settle()
+	return killed
+}
+
+// command is the child's process, before it starts.
+func (c child) command(t testing.TB) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	text, err := json.Marshal(c)
 	if err != nil {
@@ -104,14 +141,21 @@ func (c child) start(t testing.TB) (killed bool) {
 	command := exec.CommandContext(t.Context(), program)
 	command.Env = append(os.Environ(), childVariable+"="+string(text))
 	command.Dir = filepath.Dir(c.Journal)
-	out, err := command.CombinedOutput()
+	var out bytes.Buffer
+	command.Stdout, command.Stderr = &out, &out
+	return command, &out
+}
+
+// ended says whether a child was killed; that it failed fails the test.
+func (c child) ended(t testing.TB, err error, out *bytes.Buffer) (killed bool) {
+	t.Helper()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
 			return true
 		}
 	}
 	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v\n%s", err, out.String())
 	}
 	return false
 }
@@ -130,7 +174,3 @@ func (Silent) Sent(*publish.Step, int64) {}
 
 // Retry does nothing.
 func (Silent) Retry(*publish.Step, error, time.Duration) {}
-
-func contextWith(r *http.Request, f *Fault) context.Context {
-	return context.WithValue(r.Context(), faultKey{}, f)
-}

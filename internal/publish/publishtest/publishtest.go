@@ -1,14 +1,15 @@
 // Package publishtest is the suite that every Publisher passes.
 //
-// What comes in is a server that others wrote, behind a Proxy of this package,
-// and how to open the publisher and an image; what goes out is whether
+// What comes in is a server that others wrote, behind a proxy that spoils
+// requests, and how to open the publisher and an image; what goes out is whether
 // publishing there is idempotent, goes on after a kill, a cut connection or a
 // storm of refusals, and leaves one right image or none. A killed run is a
-// process of its own that ends itself with SIGKILL between two notes of its
-// journal.
+// process of its own that gets SIGKILL between two notes of its journal, or
+// within a request.
 package publishtest
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"testing"
 
 	"nodesmith.dev/nodesmith/internal/publish"
+	"nodesmith.dev/nodesmith/internal/publish/publishtest/faultproxy"
 )
 
 // Server is a place on a server.
@@ -26,25 +28,26 @@ type Server interface {
 	// Args is what Open gets to reach the place, through the proxy.
 	Args() []string
 	// Proxy is what all requests pass through.
-	Proxy() *Proxy
+	Proxy() *faultproxy.Proxy
 	// Check fails the test unless the image is there once, whole, and nothing else
 	// of this project's is; or, if it should not be present, nothing at all. It
 	// looks itself, past the publisher and the proxy.
 	Check(t testing.TB, image publish.Image, present bool)
-	// Use has something use the published image until undo is called.
+	// Use has something use the published image until undo is called; nil where what
+	// is made of an image is a copy that uses nothing.
 	Use(t testing.TB, image publish.Image) (undo func())
 }
 
-// Throttled is a fault as the server's API throttles; most answer so.
-var Throttled = Fault{Status: http.StatusServiceUnavailable, Header: http.Header{"Retry-After": {"0"}}, Body: "slow down"}
+// Throttled is how most APIs throttle.
+var Throttled = faultproxy.Answer(http.StatusServiceUnavailable, http.Header{"Retry-After": {"0"}}, "slow down")
 
 // Suite is how the suite is run.
 type Suite struct {
 	Open Open
 	// Start starts the server; it ends with the test.
 	Start func(t testing.TB) Server
-	// Throttled is how the API throttles; the package's if it is zero.
-	Throttled Fault
+	// Throttled is how the API throttles; the package's Throttled if it is nil.
+	Throttled faultproxy.Effect
 	// Kills and Faults are how many places of a kill and how many random faults
 	// are tried; 0 means 6 and 10. NODESMITH_FAULTS stands in for both.
 	Kills, Faults int
@@ -52,18 +55,10 @@ type Suite struct {
 
 // Run runs the suite.
 func Run(t *testing.T, s Suite) {
-	if s.Throttled.Status == 0 {
+	if s.Throttled == nil {
 		s.Throttled = Throttled
 	}
-	set := func(n *int, fallback int) {
-		if many, err := strconv.Atoi(os.Getenv("NODESMITH_FAULTS")); err == nil {
-			*n = many
-		} else if *n == 0 {
-			*n = fallback
-		}
-	}
-	set(&s.Kills, 6)
-	set(&s.Faults, 10)
+	s.Kills, s.Faults = count(s.Kills, 6), count(s.Faults, 10)
 	server := s.Start(t)
 	publisher, image, err := s.Open(t.Context(), server.Args())
 	if err != nil {
@@ -77,6 +72,14 @@ func Run(t *testing.T, s Suite) {
 	t.Run("ThrottlingPasses", c.throttling)
 	t.Run("CutConnectionsPass", c.cuts)
 	t.Run("RandomFaultsPass", c.faults)
+}
+
+// count is how many faults are tried.
+func count(wanted, fallback int) int {
+	if many, err := strconv.Atoi(os.Getenv("NODESMITH_FAULTS")); err == nil {
+		return many
+	}
+	return cmp.Or(wanted, fallback)
 }
 
 type suite struct {
@@ -184,17 +187,19 @@ func (s *suite) listed(t testing.TB) {
 	}
 }
 
-// notes counts the notes of a run that nothing disturbs.
-func (s *suite) notes(t testing.TB) int {
+// measure counts the notes and the requests of a run that nothing disturbs, and
+// the requests of its retraction.
+func (s *suite) measure(t testing.TB) (notes, publishing, retracting int) {
 	t.Helper()
-	journal, count := journalPath(t), 0
+	journal, before := journalPath(t), s.server.Proxy().Requests()
 	s.publish(t, journal, func(written bool) {
 		if written {
-			count++
+			notes++
 		}
 	})
+	between := s.server.Proxy().Requests()
 	s.retract(t, journal)
-	return count
+	return notes, between - before, s.server.Proxy().Requests() - between
 }
 
 // points chooses at most n of the moments before and after each note.
@@ -204,24 +209,22 @@ func points(notes, n int) []int {
 }
 
 func (s *suite) kills(t *testing.T) {
-	for _, point := range points(s.notes(t), s.Kills) {
+	notes, _, _ := s.measure(t)
+	for _, point := range points(notes, s.Kills) {
 		kill := child{Args: s.server.Args(), Journal: journalPath(t), Kill: point/2 + 1, Written: point%2 == 1}
 		t.Run(fmt.Sprintf("note %d, written %v", kill.Kill, kill.Written), func(t *testing.T) {
-			kill.start(t) // it may be done before, where notes come in another order
-			s.publish(t, kill.Journal, nil)
-			s.server.Check(t, s.image, true)
-			s.nothingToDo(t, kill.Journal)
-			s.retract(t, kill.Journal)
-			s.server.Check(t, s.image, false)
+			kill.start(t, s.server.Proxy()) // it may be done before, where notes come in another order
+			s.finish(t, kill.Journal)
 		})
 	}
 }
 
 func (s *suite) retractAfterKill(t *testing.T) {
-	for _, point := range points(s.notes(t), max(2, s.Kills/3)) {
+	notes, _, _ := s.measure(t)
+	for _, point := range points(notes, max(2, s.Kills/3)) {
 		kill := child{Args: s.server.Args(), Journal: journalPath(t), Kill: point/2 + 1, Written: point%2 == 1}
 		t.Run(fmt.Sprintf("note %d, written %v", kill.Kill, kill.Written), func(t *testing.T) {
-			kill.start(t)
+			kill.start(t, s.server.Proxy())
 			s.retract(t, kill.Journal)
 			s.server.Check(t, s.image, false)
 		})
@@ -232,6 +235,10 @@ func (s *suite) inUse(t *testing.T) {
 	journal := journalPath(t)
 	s.publish(t, journal, nil)
 	undo := s.server.Use(t, s.image)
+	if undo == nil {
+		s.retract(t, journal)
+		return
+	}
 	plan := s.retract(t, journal)
 	if !slices.ContainsFunc(plan.Steps, func(s publish.Step) bool { return s.Action == publish.Keep && s.Why != "" }) {
 		t.Errorf("what is in use is not kept: %+v", plan.Steps)
@@ -246,58 +253,95 @@ func (s *suite) inUse(t *testing.T) {
 	s.server.Check(t, s.image, false)
 }
 
-// undisturbed publishes with faults, then holds the result without.
-func (s *suite) undisturbed(t *testing.T, faults ...Fault) {
+// finish publishes to the end what a journal began, holds the result, and takes it
+// away.
+func (s *suite) finish(t *testing.T, journal string) {
 	t.Helper()
-	journal := journalPath(t)
-	for _, f := range faults {
-		s.server.Proxy().Spoil(f)
-	}
 	s.publish(t, journal, nil)
-	s.server.Proxy().Heal()
+	s.server.Proxy().Clear()
 	s.server.Check(t, s.image, true)
 	s.nothingToDo(t, journal)
 	s.retract(t, journal)
 	s.server.Check(t, s.image, false)
 }
 
-func (s *suite) throttling(t *testing.T) {
-	var storm []Fault
-	for skip := range 10 { // three in a row, then a pause
-		f := s.Throttled
-		f.Skip, f.Times = 3*skip, 3
-		storm = append(storm, f)
+// spoiled publishes with faults, then holds the result without.
+func (s *suite) spoiled(t *testing.T, faults ...faultproxy.Fault) {
+	t.Helper()
+	for _, f := range faults {
+		s.server.Proxy().Add(f)
 	}
-	s.undisturbed(t, storm...)
+	s.finish(t, journalPath(t))
+}
+
+func (s *suite) throttling(t *testing.T) {
+	var storm []faultproxy.Fault
+	for skip := range 10 { // three in a row, then a pause
+		storm = append(storm, faultproxy.Fault{Skip: 6 * skip, Times: 3, Do: s.Throttled})
+	}
+	s.spoiled(t, storm...)
 }
 
 func (s *suite) cuts(t *testing.T) {
-	var cuts []Fault
+	var cuts []faultproxy.Fault
 	for skip := range 8 {
-		cuts = append(cuts, Fault{Skip: 4 * skip, Cut: -1}, Fault{Skip: 4*skip + 2, LoseAnswer: true}, Fault{Skip: 4 * skip, Cut: 700})
+		cuts = append(cuts,
+			faultproxy.Fault{Skip: 8 * skip, Do: faultproxy.CutRequest(0)}, faultproxy.Fault{Skip: 8*skip + 1, Do: faultproxy.CutMidway(700)},
+			faultproxy.Fault{Skip: 8*skip + 5, Do: faultproxy.CutAnswer(0)})
 	}
-	s.undisturbed(t, cuts...)
+	s.spoiled(t, cuts...)
 }
 
 func (s *suite) faults(t *testing.T) {
-	before := s.server.Proxy().Requests()
-	notes := s.notes(t)
-	requests := max(1, s.server.Proxy().Requests()-before)
+	notes, publishing, retracting := s.measure(t)
+	hits := 0
 	for i := range s.Faults {
 		random := rand.New(rand.NewPCG(uint64(i), 8))
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
-			if random.IntN(2) == 0 {
+			switch random.IntN(6) {
+			case 0, 1:
 				kill := child{Args: s.server.Args(), Journal: journalPath(t), Kill: 1 + random.IntN(notes), Written: random.IntN(2) == 0}
-				kill.start(t)
-				s.publish(t, kill.Journal, nil)
-				s.server.Check(t, s.image, true)
-				s.retract(t, kill.Journal)
-				s.server.Check(t, s.image, false)
-				return
+				if kill.start(t, s.server.Proxy()) {
+					hits++
+				}
+				s.finish(t, kill.Journal)
+			case 2:
+				killed := child{Args: s.server.Args(), Journal: journalPath(t)}
+				if killed.startAndKill(t, s.server.Proxy(), random.IntN(publishing), random.IntN(2) == 0) {
+					hits++
+				}
+				s.finish(t, killed.Journal)
+			case 3, 4:
+				hits += s.hit(t, s.effect(random), random.IntN(publishing), 1+random.IntN(3), s.finish)
+			default:
+				journal := journalPath(t)
+				s.publish(t, journal, nil)
+				hits += s.hit(t, s.effect(random), random.IntN(retracting), 1+random.IntN(3), func(t *testing.T, _ string) {
+					s.retract(t, journal)
+					s.server.Proxy().Clear()
+					s.server.Check(t, s.image, false)
+				})
 			}
-			f := []Fault{s.Throttled, {Cut: -1}, {LoseAnswer: true}, {Cut: 1 + random.Int64N(1<<20)}}[random.IntN(4)]
-			f.Skip, f.Times = random.IntN(requests), 1+random.IntN(3)
-			s.undisturbed(t, f)
 		})
 	}
+	// Runs differ in how often they look whether something is done.
+	t.Logf("of %d faults %d struck", s.Faults, hits)
+	if 2*hits < s.Faults {
+		t.Errorf("of %d faults only %d struck", s.Faults, hits)
+	}
+}
+
+// effect chooses what happens to a request.
+func (s *suite) effect(random *rand.Rand) faultproxy.Effect {
+	return []faultproxy.Effect{
+		s.Throttled, faultproxy.CutRequest(0), faultproxy.CutAnswer(0), faultproxy.CutMidway(1 + random.Int64N(1<<20)),
+	}[random.IntN(4)]
+}
+
+// hit runs something while requests meet an effect, and returns 1 if one did.
+func (s *suite) hit(t *testing.T, do faultproxy.Effect, skip, times int, run func(*testing.T, string)) int {
+	t.Helper()
+	fault := s.server.Proxy().Add(faultproxy.Fault{Skip: skip, Times: times, Do: do})
+	run(t, journalPath(t))
+	return min(1, s.server.Proxy().Hits(fault))
 }

@@ -40,6 +40,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/ova"
 	"nodesmith.dev/nodesmith/internal/publish"
 	"nodesmith.dev/nodesmith/internal/publish/publishtest"
+	"nodesmith.dev/nodesmith/internal/publish/publishtest/faultproxy"
 )
 
 // simulatorVariable tells a process of the test's binary that it is VMware's
@@ -78,7 +79,7 @@ func simulate() error {
 
 // vcsim is a simulator in a process of its own, behind a proxy.
 type vcsim struct {
-	proxy  *publishtest.Proxy
+	proxy  *faultproxy.Proxy
 	direct *govmomi.Client
 	rest   *rest.Client
 	// arrived are the SHA-1s of uploads, as the proxy saw them pass.
@@ -86,7 +87,8 @@ type vcsim struct {
 	arrived []string
 	ova     string
 	options openOptions
-	before  int // virtual machines of the simulator's own
+	before  int    // virtual machines of the simulator's own
+	data    string // where the simulator's datastores are
 }
 
 // openOptions are an argument of open.
@@ -145,7 +147,7 @@ func openFile(path string) (publish.Content, error) {
 }
 
 // start starts a simulator and makes an OVA with so many bytes of data.
-func start(t testing.TB, data int) *vcsim {
+func start(t testing.TB, size int) *vcsim {
 	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
@@ -154,7 +156,8 @@ func start(t testing.TB, data int) *vcsim {
 	// It ends with its standard input, and removes its datastores then: the test's
 	// context would kill it before.
 	command := exec.Command(program) //nolint:noctx // the cleanup below ends it
-	command.Env = append(os.Environ(), simulatorVariable+"=1", "TMPDIR="+t.TempDir())
+	data := t.TempDir()
+	command.Env = append(os.Environ(), simulatorVariable+"=1", "TMPDIR="+data)
 	command.Stderr = io.Discard // it logs each fault that it answers
 	stdin, err := command.StdinPipe()
 	if err != nil {
@@ -173,13 +176,13 @@ func start(t testing.TB, data int) *vcsim {
 		t.Fatal("the simulator did not start")
 	}
 	address := &url.URL{Scheme: "https", Host: line.Text(), Path: "/sdk"}
-	v := &vcsim{proxy: publishtest.NewProxy(t, address)}
-	v.ova = pack(t, data)
+	v := &vcsim{data: data, proxy: faultproxy.Start(t, faultproxy.Forward(t, address.String(), nil), faultproxy.Options{TLS: true})}
+	v.ova = pack(t, size)
 	v.connect(t, address)
 	v.proxy.Watch(v.watch)
 	v.options = openOptions{
 		OVA: v.ova, CA: v.trust(t, address), Password: "secret", Level: publish.Boot, Digest: digest.FromString(t.Name()),
-		Target: v1alpha1.VSphereTarget{Server: v.proxy.URL.Host, Datacenter: "DC0", Cluster: "DC0_C0", Networks: map[string]string{"nic0": "VM Network"}},
+		Target: v1alpha1.VSphereTarget{Server: strings.TrimPrefix(v.proxy.URL, "https://"), Datacenter: "DC0", Cluster: "DC0_C0", Networks: map[string]string{"nic0": "VM Network"}},
 	}
 	target := v1alpha1.PublishTarget{Spec: v1alpha1.PublishSpec{VSphere: []v1alpha1.VSphereTarget{v.options.Target}}}
 	target.Default()
@@ -203,7 +206,7 @@ func (v *vcsim) connect(t testing.TB, address *url.URL) {
 		t.Fatal(err)
 	}
 	options := object.NewOptionManager(v.direct.Client, *v.direct.ServiceContent.Setting)
-	if err := options.Update(t.Context(), []types.BaseOptionValue{&types.OptionValue{Key: "vcsim.server.url", Value: v.proxy.URL.String()}}); err != nil {
+	if err := options.Update(t.Context(), []types.BaseOptionValue{&types.OptionValue{Key: "vcsim.server.url", Value: v.proxy.URL + "/sdk"}}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -301,7 +304,7 @@ func (v *vcsim) Args() []string {
 }
 
 // Proxy is what the publisher sees of the simulator.
-func (v *vcsim) Proxy() *publishtest.Proxy { return v.proxy }
+func (v *vcsim) Proxy() *faultproxy.Proxy { return v.proxy }
 
 // machines are all virtual machines and templates.
 func (v *vcsim) machines(t testing.TB) []mo.VirtualMachine {
@@ -427,6 +430,13 @@ func (v *vcsim) checkTemplate(t testing.TB, vm *mo.VirtualMachine, image publish
 // sent is the SHA-1 of the OVA's disk.
 func (v *vcsim) sent(t testing.TB) string {
 	t.Helper()
+	sum := sha1.Sum(v.packed(t)) //nolint:gosec // what ESXi answers with
+	return hex.EncodeToString(sum[:])
+}
+
+// packed is the OVA's disk, as it lies there.
+func (v *vcsim) packed(t testing.TB) []byte {
+	t.Helper()
 	f, err := openFile(v.ova)
 	if err != nil {
 		t.Fatal(err)
@@ -436,11 +446,11 @@ func (v *vcsim) sent(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := sha1.New() //nolint:gosec // what ESXi answers with
-	if _, err := io.Copy(sum, io.NewSectionReader(f, p.Embedded().Offset, p.Embedded().Length)); err != nil {
+	content, err := io.ReadAll(io.NewSectionReader(f, p.Embedded().Offset, p.Embedded().Length))
+	if err != nil {
 		t.Fatal(err)
 	}
-	return hex.EncodeToString(sum.Sum(nil))
+	return content
 }
 
 // Use attaches the template's disk to another virtual machine: the simulator

@@ -17,7 +17,6 @@ import (
 	"github.com/vmware/govmomi/object"
 	"github.com/vmware/govmomi/property"
 	"github.com/vmware/govmomi/session"
-	"github.com/vmware/govmomi/vapi/library"
 	"github.com/vmware/govmomi/vim25/mo"
 	"github.com/vmware/govmomi/vim25/soap"
 	"github.com/vmware/govmomi/vim25/types"
@@ -25,6 +24,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/publish"
 	"nodesmith.dev/nodesmith/internal/publish/publishtest"
+	"nodesmith.dev/nodesmith/internal/publish/publishtest/faultproxy"
 )
 
 // quick waits as little as a test can.
@@ -169,16 +169,19 @@ func (v *vcsim) once(fn func()) func(*http.Request) {
 
 func TestAnUploadThatBreaksOffOrIsDamagedIsSentAgain(t *testing.T) {
 	v := start(t, 1<<20)
-	for name, f := range map[string]publishtest.Fault{
-		"connection lost at half": {Match: isUpload, Cut: 1 << 19},
-		"damaged byte":            {Match: isUpload, Flip: 1 << 16},
-		"answer lost":             {Match: isUpload, LoseAnswer: true},
-		"refused":                 {Match: isUpload, Status: http.StatusServiceUnavailable},
+	for name, do := range map[string]faultproxy.Effect{
+		"connection lost at half": faultproxy.CutMidway(1 << 19),
+		"damaged byte":            faultproxy.Flip(1 << 16),
+		"answer lost":             faultproxy.CutAnswer(0),
+		"refused":                 faultproxy.Answer(http.StatusServiceUnavailable, nil, ""),
 	} {
 		t.Run(name, func(t *testing.T) {
-			v.proxy.Spoil(f)
+			fault := v.proxy.Add(faultproxy.Fault{Match: isUpload, Do: do})
 			v.mustPublish(t)
-			v.proxy.Heal()
+			if v.proxy.Hits(fault) != 1 {
+				t.Error("no upload was spoiled")
+			}
+			v.proxy.Clear()
 			_, image, err := v.retract(t)
 			if err != nil {
 				t.Fatal(err)
@@ -325,57 +328,6 @@ func TestALinkedCloneBeginsAtTheSnapshot(t *testing.T) {
 	}
 	if v.find(t, "worker-0") == nil {
 		t.Error("the clone was taken away with the template")
-	}
-}
-
-func TestALibraryItemIsPublishedOnceAndRetracted(t *testing.T) {
-	v := start(t, 1<<20)
-	ctx := t.Context()
-	datastore, err := find.NewFinder(v.direct.Client).Datastore(ctx, "/DC0/datastore/LocalDS_0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := library.NewManager(v.rest)
-	id, err := m.CreateLibrary(ctx, library.Library{Name: "images", Type: "LOCAL", Storage: []library.StorageBacking{{DatastoreID: datastore.Reference().Value, Type: "DATASTORE"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	v.options.Target.As, v.options.Target.Library = "libraryItem", "images"
-	for range 2 {
-		plan, _, err := v.publish(t)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%+v", plan.Steps)
-	}
-	plan, image, err := v.publish(t)
-	if err != nil || plan.Bytes() != 0 {
-		t.Fatalf("the third plan sends %d bytes, %v", plan.Bytes(), err)
-	}
-	items, err := m.GetLibraryItems(ctx, id)
-	if err != nil || len(items) != 1 || items[0].Name != templateName || !strings.Contains(*items[0].Description, image.Digest.String()) {
-		t.Fatalf("items %+v, %v", items, err)
-	}
-	files, err := m.ListLibraryItemFiles(ctx, items[0].ID)
-	if err != nil || len(files) != 2 {
-		t.Errorf("files %+v, %v", files, err)
-	}
-	p, _, err := open(ctx, v.Args())
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := publish.ListAll(ctx, p, quick)
-	if err != nil || len(list) != 1 || list[0].Digest != image.Digest || list[0].Level != "boot" {
-		t.Errorf("list %+v, %v", list, err)
-	}
-	if _, _, err := v.retract(t); err != nil {
-		t.Fatal(err)
-	}
-	if items, err := m.GetLibraryItems(ctx, id); err != nil || len(items) != 0 {
-		t.Errorf("left: %+v, %v", items, err)
-	}
-	if v.tagged(t, image.Digest.String()) != nil {
-		t.Error("the tag is still there")
 	}
 }
 

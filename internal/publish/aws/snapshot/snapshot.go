@@ -16,6 +16,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"io"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
@@ -55,7 +56,11 @@ func put(ctx context.Context, client *ebs.Client, id string, index int32, data [
 	if err != nil {
 		return fmt.Errorf("block %d of snapshot %s: %w", index, id, err)
 	}
-	if got := aws.ToString(out.Checksum); got != "" && got != checksum {
+	got := aws.ToString(out.Checksum)
+	if got == "" { // an answer that is not EBS's own
+		return fmt.Errorf("block %d of snapshot %s: no checksum came back: %w", index, id, io.ErrUnexpectedEOF)
+	}
+	if got != checksum {
 		return fmt.Errorf("block %d of snapshot %s: EBS stored SHA-256 %s, sent was %s", index, id, got, checksum)
 	}
 	return nil

@@ -1,9 +1,11 @@
 package azuretest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"regexp"
 	"slices"
@@ -36,7 +38,7 @@ type Resources struct {
 
 	mu          sync.Mutex
 	wrong       []string
-	begun       map[string]string // which operation is under way at a path
+	begun       map[string]operation // what is under way at a path
 	made        int
 	galleries   map[string]*armcompute.Gallery
 	definitions map[string]*armcompute.GalleryImage
@@ -59,16 +61,27 @@ type version struct {
 // NewResources makes an empty subscription whose disks are page blobs in Azurite.
 func NewResources(t testing.TB, azurite *Azurite) *Resources {
 	r := &Resources{
-		t: t, azurite: azurite, model: LoadModel(t), begun: map[string]string{}, Polls: 2,
+		t: t, azurite: azurite, model: LoadModel(t), begun: map[string]operation{}, Polls: 2,
 		galleries: map[string]*armcompute.Gallery{}, definitions: map[string]*armcompute.GalleryImage{},
 		versions: map[string]*version{}, images: map[string]*armcompute.Image{}, disks: map[string]*armcompute.Disk{},
 	}
-	r.transport = fake.NewServerFactoryTransport(&fake.ServerFactory{
+	r.transport = r.newTransport()
+	return r
+}
+
+// operation is one of the API's, and the fakes that carry it out.
+type operation struct {
+	name      string
+	transport *fake.ServerFactoryTransport
+}
+
+// newTransport makes fakes that have nothing under way.
+func (r *Resources) newTransport() *fake.ServerFactoryTransport {
+	return fake.NewServerFactoryTransport(&fake.ServerFactory{
 		GalleriesServer: r.galleriesServer(), GallerySharingProfileServer: r.sharingServer(), GalleryImagesServer: r.definitionsServer(),
 		GalleryImageVersionsServer: r.versionsServer(), ImagesServer: r.imagesServer(), DisksServer: r.disksServer(),
 		VirtualMachinesServer: r.machinesServer(), VirtualMachineScaleSetsServer: r.scaleSetsServer(),
 	})
-	return r
 }
 
 // operations are the paths of the API below a provider, and the client's methods
@@ -100,7 +113,10 @@ var change = map[string]string{"GET": "Get", "PUT": "BeginCreateOrUpdate", "PATC
 // pollSuffix ends the address at which the fakes are asked how far they are.
 const pollSuffix = "/get/fake/status"
 
-func (r *Resources) operation(request *http.Request) string {
+// operation returns what a request asks for. What is begun gets fakes of its own: they
+// hold on to an operation until somebody has asked for its end, which a client that
+// was killed does not.
+func (r *Resources) operation(request *http.Request) operation {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if path, polled := strings.CutSuffix(request.URL.Path, pollSuffix); polled {
@@ -111,13 +127,14 @@ func (r *Resources) operation(request *http.Request) string {
 		if method == "" || !o.path.MatchString(request.URL.Path) {
 			continue
 		}
-		name := o.client + "." + method
+		asked := operation{o.client + "." + method, r.transport}
 		if strings.HasPrefix(method, "Begin") {
-			r.begun[request.URL.Path] = name
+			asked.transport = r.newTransport()
+			r.begun[request.URL.Path] = asked
 		}
-		return name
+		return asked
 	}
-	return ""
+	return operation{}
 }
 
 // ServeHTTP answers as Resource Manager would.
@@ -126,17 +143,22 @@ func (r *Resources) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		http.Error(w, `{"error":{"code":"AuthenticationFailed","message":"no token"}}`, http.StatusUnauthorized)
 		return
 	}
-	name := r.operation(request)
-	if name == "" {
+	body, err := io.ReadAll(request.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler) // cut off: Azure does not get it either
+	}
+	asked := r.operation(request)
+	if asked.name == "" {
 		r.note(fmt.Sprintf("%s %s is no operation of the fakes", request.Method, request.URL.Path))
 		http.Error(w, `{"error":{"code":"NotImplemented"}}`, http.StatusNotImplemented)
 		return
 	}
 	// A client that goes away does not stop what it asked for; the fakes panic if it does.
-	ctx := context.WithValue(context.WithoutCancel(request.Context()), runtime.CtxAPINameKey{}, name)
+	ctx := context.WithValue(context.WithoutCancel(request.Context()), runtime.CtxAPINameKey{}, asked.name)
 	out := request.Clone(ctx)
 	out.URL.Scheme, out.URL.Host = "https", request.Host
-	response, err := r.transport.Do(out)
+	out.Body = io.NopCloser(bytes.NewReader(body))
+	response, err := asked.transport.Do(out)
 	if refused, ok := errors.AsType[*azcore.ResponseError](err); ok {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(refused.StatusCode)
@@ -144,7 +166,7 @@ func (r *Resources) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		return
 	}
 	if err != nil {
-		r.note(fmt.Sprintf("%s: %v", name, err))
+		r.note(fmt.Sprintf("%s: %v", asked.name, err))
 		http.Error(w, `{"error":{"code":"InternalServerError"}}`, http.StatusInternalServerError)
 		return
 	}

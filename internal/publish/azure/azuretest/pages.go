@@ -6,12 +6,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 )
-
-// quiet is for servers whose clients break off.
-var quiet = log.New(io.Discard, "", 0)
 
 // maxPut is the most that a Put Page takes, in bytes.
 const maxPut = 4 << 20

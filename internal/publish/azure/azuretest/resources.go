@@ -2,10 +2,6 @@ package azuretest
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"path"
@@ -17,11 +13,51 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v7"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v7/fake"
-	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/pageblob"
 )
 
+// The fakes are one function for each operation, whose shapes follow from the depth
+// of the address and from the operation's own options and answer. These make those
+// that do the same for every kind of thing.
+
+// get returns the function that answers with a thing of a map.
+func get[O, R, T any](r *Resources, things map[string]T, answer func(T) R) func(context.Context, string, string, *O) (azfake.Responder[R], azfake.ErrorResponder) {
+	return func(_ context.Context, _, name string, _ *O) (azfake.Responder[R], azfake.ErrorResponder) {
+		return one(r, things, name, answer)
+	}
+}
+
+// getBelow is get for things below a gallery: tests have one gallery.
+func getBelow[O, R, T any](r *Resources, things map[string]T, answer func(T) R) func(context.Context, string, string, string, *O) (azfake.Responder[R], azfake.ErrorResponder) {
+	return func(_ context.Context, _, _, name string, _ *O) (azfake.Responder[R], azfake.ErrorResponder) {
+		return one(r, things, name, answer)
+	}
+}
+
+// list returns the function that answers with all things of a resource group.
+func list[O, R, T any](r *Resources, things map[string]T, answer func([]T) R) func(string, *O) azfake.PagerResponder[R] {
+	return func(string, *O) azfake.PagerResponder[R] {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return page(answer(slices.Collect(maps.Values(things))))
+	}
+}
+
+// listAll is list for what is in the whole subscription.
+func listAll[O, R, T any](r *Resources, things *[]T, answer func([]T) R) func(*O) azfake.PagerResponder[R] {
+	return func(*O) azfake.PagerResponder[R] {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return page(answer(*things))
+	}
+}
+
+func page[R any](answer R) (pager azfake.PagerResponder[R]) {
+	pager.AddPage(http.StatusOK, answer, nil)
+	return pager
+}
+
 // one answers a question for a thing of a map.
-func one[T, R any](r *Resources, things map[string]T, name string, wrap func(T) R) (response azfake.Responder[R], failure azfake.ErrorResponder) {
+func one[T, R any](r *Resources, things map[string]T, name string, answer func(T) R) (response azfake.Responder[R], failure azfake.ErrorResponder) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	thing, ok := things[name]
@@ -29,17 +65,16 @@ func one[T, R any](r *Resources, things map[string]T, name string, wrap func(T) 
 		failure.SetResponseError(http.StatusNotFound, "ResourceNotFound")
 		return response, failure
 	}
-	response.SetResponse(http.StatusOK, wrap(thing), nil)
+	response.SetResponse(http.StatusOK, answer(thing), nil)
 	return response, failure
 }
 
 // put keeps a thing and answers with it.
-func put[T, R any](r *Resources, things map[string]T, name string, thing T, response R) (poller azfake.PollerResponder[R], failure azfake.ErrorResponder) {
+func put[T, R any](r *Resources, things map[string]T, name string, thing T, answer R) (poller azfake.PollerResponder[R], failure azfake.ErrorResponder) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	things[name] = thing
-	poller.SetTerminalResponse(http.StatusOK, response, nil)
-	return poller, failure
+	return done(answer)
 }
 
 // remove takes a thing away.
@@ -48,7 +83,12 @@ func remove[T, R any](r *Resources, things map[string]T, name string) (poller az
 	defer r.mu.Unlock()
 	delete(things, name)
 	var none R
-	poller.SetTerminalResponse(http.StatusOK, none, nil)
+	return done(none)
+}
+
+// done answers an operation that takes no time.
+func done[R any](answer R) (poller azfake.PollerResponder[R], failure azfake.ErrorResponder) {
+	poller.SetTerminalResponse(http.StatusOK, answer, nil)
 	return poller, failure
 }
 
@@ -59,11 +99,9 @@ func refuse[R any](status int, code string) (poller azfake.PollerResponder[R], f
 
 func (r *Resources) galleriesServer() fake.GalleriesServer {
 	return fake.GalleriesServer{
-		Get: func(_ context.Context, _, name string, _ *armcompute.GalleriesClientGetOptions) (azfake.Responder[armcompute.GalleriesClientGetResponse], azfake.ErrorResponder) {
-			return one(r, r.galleries, name, func(g *armcompute.Gallery) armcompute.GalleriesClientGetResponse {
-				return armcompute.GalleriesClientGetResponse{Gallery: *g}
-			})
-		},
+		Get: get[armcompute.GalleriesClientGetOptions](r, r.galleries, func(g *armcompute.Gallery) armcompute.GalleriesClientGetResponse {
+			return armcompute.GalleriesClientGetResponse{Gallery: *g}
+		}),
 		BeginCreateOrUpdate: func(_ context.Context, _, name string, body armcompute.Gallery, _ *armcompute.GalleriesClientBeginCreateOrUpdateOptions) (azfake.PollerResponder[armcompute.GalleriesClientCreateOrUpdateResponse], azfake.ErrorResponder) {
 			r.check("GalleriesClient.BeginCreateOrUpdate", body)
 			return put(r, r.galleries, name, &body, armcompute.GalleriesClientCreateOrUpdateResponse{Gallery: body})
@@ -98,11 +136,9 @@ func (r *Resources) sharingServer() fake.GallerySharingProfileServer {
 
 func (r *Resources) definitionsServer() fake.GalleryImagesServer {
 	return fake.GalleryImagesServer{
-		Get: func(_ context.Context, _, _, name string, _ *armcompute.GalleryImagesClientGetOptions) (azfake.Responder[armcompute.GalleryImagesClientGetResponse], azfake.ErrorResponder) {
-			return one(r, r.definitions, name, func(d *armcompute.GalleryImage) armcompute.GalleryImagesClientGetResponse {
-				return armcompute.GalleryImagesClientGetResponse{GalleryImage: *d}
-			})
-		},
+		Get: getBelow[armcompute.GalleryImagesClientGetOptions](r, r.definitions, func(d *armcompute.GalleryImage) armcompute.GalleryImagesClientGetResponse {
+			return armcompute.GalleryImagesClientGetResponse{GalleryImage: *d}
+		}),
 		NewListByGalleryPager: func(_, gallery string, _ *armcompute.GalleryImagesClientListByGalleryOptions) (pager azfake.PagerResponder[armcompute.GalleryImagesClientListByGalleryResponse]) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -155,14 +191,13 @@ func (r *Resources) versionsServer() fake.GalleryImageVersionsServer {
 		NewListByGalleryImagePager: func(_, _, definition string, _ *armcompute.GalleryImageVersionsClientListByGalleryImageOptions) (pager azfake.PagerResponder[armcompute.GalleryImageVersionsClientListByGalleryImageResponse]) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			var list []*armcompute.GalleryImageVersion
+			var all []*armcompute.GalleryImageVersion
 			for _, name := range slices.Sorted(maps.Keys(r.versions)) {
 				if path.Dir(name) == definition {
-					list = append(list, &r.versions[name].GalleryImageVersion)
+					all = append(all, &r.versions[name].GalleryImageVersion)
 				}
 			}
-			pager.AddPage(http.StatusOK, armcompute.GalleryImageVersionsClientListByGalleryImageResponse{GalleryImageVersionList: armcompute.GalleryImageVersionList{Value: list}}, nil)
-			return pager
+			return page(armcompute.GalleryImageVersionsClientListByGalleryImageResponse{GalleryImageVersionList: armcompute.GalleryImageVersionList{Value: all}})
 		},
 		BeginCreateOrUpdate: r.beginVersion,
 		BeginUpdate: func(_ context.Context, _, _, definition, name string, body armcompute.GalleryImageVersionUpdate, _ *armcompute.GalleryImageVersionsClientBeginUpdateOptions) (azfake.PollerResponder[armcompute.GalleryImageVersionsClientUpdateResponse], azfake.ErrorResponder) {
@@ -208,18 +243,12 @@ func (r *Resources) beginVersion(ctx context.Context, _, _, definition, name str
 
 func (r *Resources) imagesServer() fake.ImagesServer {
 	return fake.ImagesServer{
-		Get: func(_ context.Context, _, name string, _ *armcompute.ImagesClientGetOptions) (azfake.Responder[armcompute.ImagesClientGetResponse], azfake.ErrorResponder) {
-			return one(r, r.images, name, func(i *armcompute.Image) armcompute.ImagesClientGetResponse {
-				return armcompute.ImagesClientGetResponse{Image: *i}
-			})
-		},
-		NewListByResourceGroupPager: func(string, *armcompute.ImagesClientListByResourceGroupOptions) (pager azfake.PagerResponder[armcompute.ImagesClientListByResourceGroupResponse]) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			list := slices.Collect(maps.Values(r.images))
-			pager.AddPage(http.StatusOK, armcompute.ImagesClientListByResourceGroupResponse{ImageListResult: armcompute.ImageListResult{Value: list}}, nil)
-			return pager
-		},
+		Get: get[armcompute.ImagesClientGetOptions](r, r.images, func(i *armcompute.Image) armcompute.ImagesClientGetResponse {
+			return armcompute.ImagesClientGetResponse{Image: *i}
+		}),
+		NewListByResourceGroupPager: list[armcompute.ImagesClientListByResourceGroupOptions](r, r.images, func(all []*armcompute.Image) armcompute.ImagesClientListByResourceGroupResponse {
+			return armcompute.ImagesClientListByResourceGroupResponse{ImageListResult: armcompute.ImageListResult{Value: all}}
+		}),
 		BeginCreateOrUpdate: func(ctx context.Context, _, name string, body armcompute.Image, _ *armcompute.ImagesClientBeginCreateOrUpdateOptions) (azfake.PollerResponder[armcompute.ImagesClientCreateOrUpdateResponse], azfake.ErrorResponder) {
 			r.check("ImagesClient.BeginCreateOrUpdate", body)
 			var disk *string
@@ -239,145 +268,18 @@ func (r *Resources) imagesServer() fake.ImagesServer {
 	}
 }
 
-// diskContainer is where the pages of managed disks lie in Azurite.
-const diskContainer = "managed-disks"
-
-func (r *Resources) disksServer() fake.DisksServer {
-	return fake.DisksServer{
-		Get: func(_ context.Context, _, name string, _ *armcompute.DisksClientGetOptions) (azfake.Responder[armcompute.DisksClientGetResponse], azfake.ErrorResponder) {
-			return one(r, r.disks, name, func(d *armcompute.Disk) armcompute.DisksClientGetResponse {
-				return armcompute.DisksClientGetResponse{Disk: *d}
-			})
-		},
-		BeginCreateOrUpdate: func(ctx context.Context, _, name string, body armcompute.Disk, _ *armcompute.DisksClientBeginCreateOrUpdateOptions) (azfake.PollerResponder[armcompute.DisksClientCreateOrUpdateResponse], azfake.ErrorResponder) {
-			r.check("DisksClient.BeginCreateOrUpdate", body)
-			if err := r.makePages(ctx, name, *body.Properties.CreationData.UploadSizeBytes); err != nil {
-				r.note(err.Error())
-				return refuse[armcompute.DisksClientCreateOrUpdateResponse](http.StatusInternalServerError, "InternalError")
-			}
-			r.mu.Lock()
-			r.made++
-			body.Name, body.Properties.UniqueID = &name, to.Ptr(fmt.Sprintf("disk-%d", r.made))
-			r.mu.Unlock()
-			body.Properties.DiskState = to.Ptr(armcompute.DiskStateReadyToUpload)
-			return put(r, r.disks, name, &body, armcompute.DisksClientCreateOrUpdateResponse{Disk: body})
-		},
-		BeginGrantAccess: func(_ context.Context, _, name string, body armcompute.GrantAccessData, _ *armcompute.DisksClientBeginGrantAccessOptions) (poller azfake.PollerResponder[armcompute.DisksClientGrantAccessResponse], failure azfake.ErrorResponder) {
-			r.check("DisksClient.BeginGrantAccess", body)
-			if !r.setDiskState(name, armcompute.DiskStateActiveUpload, armcompute.DiskStateReadyToUpload, armcompute.DiskStateActiveUpload) {
-				return refuse[armcompute.DisksClientGrantAccessResponse](http.StatusConflict, "OperationNotAllowed")
-			}
-			address := r.azurite.SAS(r.t, diskContainer, name, time.Hour)
-			if r.SignedBase != "" {
-				address = strings.Replace(address, r.azurite.Endpoint, r.SignedBase, 1)
-			}
-			poller.SetTerminalResponse(http.StatusOK, armcompute.DisksClientGrantAccessResponse{AccessURI: armcompute.AccessURI{AccessSAS: &address}}, nil)
-			return poller, failure
-		},
-		BeginRevokeAccess: func(_ context.Context, _, name string, _ *armcompute.DisksClientBeginRevokeAccessOptions) (poller azfake.PollerResponder[armcompute.DisksClientRevokeAccessResponse], failure azfake.ErrorResponder) {
-			r.setDiskState(name, armcompute.DiskStateUnattached, armcompute.DiskStateActiveUpload, armcompute.DiskStateReadyToUpload)
-			poller.SetTerminalResponse(http.StatusOK, armcompute.DisksClientRevokeAccessResponse{}, nil)
-			return poller, failure
-		},
-		BeginDelete: func(ctx context.Context, _, name string, _ *armcompute.DisksClientBeginDeleteOptions) (azfake.PollerResponder[armcompute.DisksClientDeleteResponse], azfake.ErrorResponder) {
-			if r.diskState(name) == armcompute.DiskStateActiveUpload {
-				return refuse[armcompute.DisksClientDeleteResponse](http.StatusConflict, "OperationNotAllowed")
-			}
-			if blob, err := r.azurite.PageBlob(diskContainer, name); err == nil {
-				_, _ = blob.Delete(ctx, nil)
-			}
-			return remove[*armcompute.Disk, armcompute.DisksClientDeleteResponse](r, r.disks, name)
-		},
-	}
-}
-
-func (r *Resources) diskState(name string) armcompute.DiskState {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if disk := r.disks[name]; disk != nil {
-		return *disk.Properties.DiskState
-	}
-	return ""
-}
-
-// setDiskState changes a disk's state if it is one of some.
-func (r *Resources) setDiskState(name string, state armcompute.DiskState, from ...armcompute.DiskState) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	disk := r.disks[name]
-	if disk == nil || !slices.Contains(from, *disk.Properties.DiskState) {
-		return false
-	}
-	disk.Properties.DiskState = &state
-	return true
-}
-
-// makePages makes the page blob behind a managed disk.
-func (r *Resources) makePages(ctx context.Context, name string, size int64) error {
-	all, err := r.azurite.Container(diskContainer)
-	if err != nil {
-		return err
-	}
-	_, _ = all.Create(ctx, nil) // it may be there
-	blob, err := r.azurite.PageBlob(diskContainer, name)
-	if err != nil {
-		return err
-	}
-	_, err = blob.Create(ctx, size, nil)
-	return err
-}
-
-// content reads what an image is to be made of, a disk or a blob, and returns its
-// SHA-256.
-func (r *Resources) content(ctx context.Context, diskID, uri *string) (string, error) {
-	var blob *pageblob.Client
-	var err error
-	switch {
-	case diskID != nil:
-		name := path.Base(*diskID)
-		if state := r.diskState(name); state != armcompute.DiskStateUnattached {
-			return "", fmt.Errorf("an image is made of the disk %s, which is %q", name, state)
-		}
-		blob, err = r.azurite.PageBlob(diskContainer, name)
-	case uri != nil:
-		parts := strings.Split(*uri, "/")
-		blob, err = r.azurite.PageBlob(parts[len(parts)-2], parts[len(parts)-1])
-	default:
-		return "", fmt.Errorf("an image is made of nothing")
-	}
-	if err != nil {
-		return "", err
-	}
-	response, err := blob.DownloadStream(ctx, nil)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = response.Body.Close() }()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, response.Body); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
-}
-
 func (r *Resources) machinesServer() fake.VirtualMachinesServer {
 	return fake.VirtualMachinesServer{
-		NewListAllPager: func(*armcompute.VirtualMachinesClientListAllOptions) (pager azfake.PagerResponder[armcompute.VirtualMachinesClientListAllResponse]) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			pager.AddPage(http.StatusOK, armcompute.VirtualMachinesClientListAllResponse{VirtualMachineListResult: armcompute.VirtualMachineListResult{Value: r.machines}}, nil)
-			return pager
-		},
+		NewListAllPager: listAll[armcompute.VirtualMachinesClientListAllOptions](r, &r.machines, func(all []*armcompute.VirtualMachine) armcompute.VirtualMachinesClientListAllResponse {
+			return armcompute.VirtualMachinesClientListAllResponse{VirtualMachineListResult: armcompute.VirtualMachineListResult{Value: all}}
+		}),
 	}
 }
 
 func (r *Resources) scaleSetsServer() fake.VirtualMachineScaleSetsServer {
 	return fake.VirtualMachineScaleSetsServer{
-		NewListAllPager: func(*armcompute.VirtualMachineScaleSetsClientListAllOptions) (pager azfake.PagerResponder[armcompute.VirtualMachineScaleSetsClientListAllResponse]) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			pager.AddPage(http.StatusOK, armcompute.VirtualMachineScaleSetsClientListAllResponse{VirtualMachineScaleSetListWithLinkResult: armcompute.VirtualMachineScaleSetListWithLinkResult{Value: r.scaleSets}}, nil)
-			return pager
-		},
+		NewListAllPager: listAll[armcompute.VirtualMachineScaleSetsClientListAllOptions](r, &r.scaleSets, func(all []*armcompute.VirtualMachineScaleSet) armcompute.VirtualMachineScaleSetsClientListAllResponse {
+			return armcompute.VirtualMachineScaleSetsClientListAllResponse{VirtualMachineScaleSetListWithLinkResult: armcompute.VirtualMachineScaleSetListWithLinkResult{Value: all}}
+		}),
 	}
 }

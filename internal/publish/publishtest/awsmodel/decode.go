@@ -24,7 +24,7 @@ func (m *model) decode(r *http.Request, body []byte) (operation string, input ma
 		}
 		input, err := decodeJSON(body)
 		return name, input, err
-	case "rest-json":
+	case "rest-json", "rest-xml":
 		return m.decodeREST(r, body)
 	}
 	return "", nil, fmt.Errorf("protocol %q is not known", m.Metadata.Protocol)
@@ -39,41 +39,6 @@ func decodeJSON(body []byte) (map[string]any, error) {
 	decoder.UseNumber()
 	err := decoder.Decode(&fields)
 	return fields, err
-}
-
-// decodeREST takes the input's members from the path, the query, the headers and
-// the body.
-func (m *model) decodeREST(r *http.Request, body []byte) (string, map[string]any, error) {
-	name, path := m.match(r.Method, r.URL.Path)
-	if name == "" {
-		return "", nil, fmt.Errorf("%s %s is no operation", r.Method, r.URL.Path)
-	}
-	in := m.Shapes[m.Operations[name].Input.Shape]
-	input := map[string]any{}
-	if in.Payload != "" {
-		input[in.Payload] = body
-	} else {
-		fields, err := decodeJSON(body)
-		if err != nil {
-			return name, nil, err
-		}
-		input = fields
-	}
-	for member, ref := range in.Members {
-		switch ref.Location {
-		case "uri":
-			input[member] = path[ref.LocationName]
-		case "querystring":
-			if values, ok := r.URL.Query()[ref.LocationName]; ok {
-				input[member] = values[0]
-			}
-		case "header":
-			if value := r.Header.Get(ref.LocationName); value != "" {
-				input[member] = value
-			}
-		}
-	}
-	return name, input, nil
 }
 
 func (m *model) decodeQuery(body []byte) (string, map[string]any, error) {

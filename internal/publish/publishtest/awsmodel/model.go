@@ -4,8 +4,7 @@
 //
 // What comes in is HTTP requests on their way to an emulator; what goes out is
 // a record of them, and a list of what the real service would refuse. Blocks of
-// EBS snapshots are hashed again. Requests to S3 are recorded by method and path
-// and not held against its model.
+// EBS snapshots and parts of S3's objects are hashed again.
 package awsmodel
 
 import (
@@ -15,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 )
 
@@ -57,13 +55,15 @@ type shape struct {
 	Key      *ref           `json:"key"`
 	Value    *ref           `json:"value"`
 	Payload  string         `json:"payload"`
+	// Flattened lists have their elements side by side with other fields, in XML.
+	Flattened bool `json:"flattened"`
 
 	expression *regexp.Regexp // of Pattern; nil where Go can't read it
 }
 
 // services are what is read, and the version of each one's API.
 var services = map[string]string{
-	"ec2": "2016-11-15", "ebs": "2019-11-02", "ssm": "2014-11-06", "sts": "2011-06-15",
+	"ec2": "2016-11-15", "ebs": "2019-11-02", "s3": "2006-03-01", "ssm": "2014-11-06", "sts": "2011-06-15",
 }
 
 // load reads the models of the botocore in a virtual environment.
@@ -104,37 +104,4 @@ func read(path string) (*model, error) {
 		}
 	}
 	return &m, nil
-}
-
-// match returns the operation that a method and a path ask for, and the values
-// in the path by their names.
-func (m *model) match(method, path string) (name string, values map[string]string) {
-	for name, op := range m.Operations {
-		if op.HTTP.Method != method {
-			continue
-		}
-		pattern, _, _ := strings.Cut(op.HTTP.RequestURI, "?")
-		if values, ok := matchPath(pattern, path); ok {
-			return name, values
-		}
-	}
-	return "", nil
-}
-
-func matchPath(pattern, path string) (map[string]string, bool) {
-	want, got := strings.Split(pattern, "/"), strings.Split(path, "/")
-	if len(want) != len(got) {
-		return nil, false
-	}
-	values := map[string]string{}
-	for i := range want {
-		name, isName := strings.CutPrefix(want[i], "{")
-		switch {
-		case isName:
-			values[strings.TrimSuffix(name, "}")] = got[i]
-		case want[i] != got[i]:
-			return nil, false
-		}
-	}
-	return values, true
 }

@@ -16,8 +16,8 @@ import (
 // Request is one that passed.
 type Request struct {
 	Service, Region, Operation string
-	// Input is what it said, by the model's names. Blocks of snapshots are left
-	// out.
+	// Input is what it said, by the model's names. Blocks of snapshots and parts of
+	// objects are left out.
 	Input map[string]any
 	// Status is the answer's.
 	Status int
@@ -25,9 +25,10 @@ type Request struct {
 
 // Recorder is a handler that stands before an emulator.
 type Recorder struct {
-	next   http.Handler
-	models map[string]*model
-	blocks snapshots
+	next    http.Handler
+	models  map[string]*model
+	blocks  snapshots
+	objects objects
 
 	mu       sync.Mutex
 	requests []Request
@@ -42,7 +43,9 @@ func New(t testing.TB, venv string, next http.Handler) *Recorder {
 }
 
 func newRecorder(models map[string]*model, next http.Handler) *Recorder {
-	return &Recorder{next: next, models: models, blocks: snapshots{all: map[string]*snapshot{}}}
+	return &Recorder{
+		next: next, models: models, blocks: snapshots{all: map[string]*snapshot{}}, objects: objects{all: map[string]map[int]part{}},
+	}
 }
 
 // Requests returns those that asked for an operation, in order; all with "".
@@ -79,7 +82,7 @@ var scope = regexp.MustCompile(`Credential=[^/]+/[0-9]+/([^/]+)/([^/]+)/aws4_req
 func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	body, err := io.ReadAll(in.Body)
 	if err != nil {
-		return // the client went away
+		panic(http.ErrAbortHandler) // cut off: a return would be an answer
 	}
 	in.Body = io.NopCloser(bytes.NewReader(body))
 	request := Request{Operation: in.Method + " " + in.URL.Path}
@@ -99,17 +102,20 @@ func (r *Recorder) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 				bad = append(bad, m.check(operation, shape.Shape, input)...)
 			}
 		}
-	} else if request.Service != "s3" {
+	} else {
 		bad = append(bad, fmt.Sprintf("%s %s: service %q is not known", in.Method, in.URL.Path, request.Service))
 	}
 	// A token is what the service said itself: moto's are UUIDs, EBS's are not.
 	bad = slices.DeleteFunc(bad, func(b string) bool { return strings.HasPrefix(b, "GetSnapshotBlock.BlockToken is ") })
 	answer := httptest.NewRecorder()
 	bad = append(bad, r.blocks.before(request, body)...)
+	bad = append(bad, r.objects.before(request, body)...)
 	r.next.ServeHTTP(answer, in)
 	request.Status = answer.Code
 	r.blocks.after(request, body, answer.Body.Bytes())
+	r.objects.after(request, body)
 	delete(request.Input, "BlockData")
+	delete(request.Input, "Body")
 	r.mu.Lock()
 	r.requests, r.bad = append(r.requests, request), append(r.bad, bad...)
 	r.mu.Unlock()

@@ -41,6 +41,11 @@ func TestViolationsAreWhatAWSWouldRefuse(t *testing.T) {
 		"no size":               {"ebs", "POST", "/snapshots", `{}`, nil, "StartSnapshot.VolumeSize is required"},
 		"a parent and a key":    {"ebs", "POST", "/snapshots", `{"VolumeSize": 1, "Encrypted": true, "ParentSnapshotId": "snap-0123456789abcdef0"}`, nil, "exclude each other"},
 		"a block of nothing":    {"ebs", "PUT", "/snapshots/snap-0123456789abcdef0/blocks/1", "x", http.Header{"X-Amz-Data-Length": {"1"}, "X-Amz-Checksum": {"aaaa"}, "X-Amz-Checksum-Algorithm": {"SHA256"}}, "was not started"},
+		"a right object":        {"s3", "POST", "/bucket/a/b?uploads=", "", nil, ""},
+		"an unknown checksum":   {"s3", "POST", "/bucket/a?uploads=", "", http.Header{"X-Amz-Checksum-Algorithm": {"SHA3"}}, "CreateMultipartUpload.ChecksumAlgorithm"},
+		"a part of another sum": {"s3", "PUT", "/bucket/a?partNumber=1&uploadId=u", "x", http.Header{"X-Amz-Checksum-Sha256": {"aaaa"}}, "is not that of the data"},
+		"parts out of order":    {"s3", "POST", "/bucket/a?uploadId=u", `<CompleteMultipartUpload><Part><PartNumber>2</PartNumber></Part></CompleteMultipartUpload>`, nil, "part 2 stands at place 1"},
+		"an unknown element":    {"s3", "POST", "/bucket/a?uploadId=u", `<CompleteMultipartUpload><Colour>red</Colour></CompleteMultipartUpload>`, nil, "MultipartUpload.Colour is not in the model"},
 		"a parameter's type":    {"ssm", "POST", "/", `{"Name": "/a", "Value": "b", "Type": "Number"}`, http.Header{"X-Amz-Target": {"AmazonSSM.PutParameter"}}, "PutParameter.Type"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,8 +7,10 @@
 package faultproxy
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -28,8 +30,12 @@ type Proxy struct {
 
 	next http.Handler
 
-	mu     sync.Mutex
-	faults []*Fault
+	mu       sync.Mutex
+	faults   []*Fault
+	watch    func(*http.Request)
+	requests int
+	active   int
+	settled  *sync.Cond // active is 0
 }
 
 // Options are what the proxy is like; the zero value is a fast one over HTTP.
@@ -44,7 +50,9 @@ type Options struct {
 func Start(t testing.TB, next http.Handler, o Options) *Proxy {
 	t.Helper()
 	p := &Proxy{next: next}
+	p.settled = sync.NewCond(&p.mu)
 	p.Server = httptest.NewUnstartedServer(p)
+	p.Server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	if o.TLS {
 		p.Server.StartTLS()
 	} else {
@@ -62,17 +70,22 @@ func Start(t testing.TB, next http.Handler, o Options) *Proxy {
 	return p
 }
 
-// Forward returns a handler that asks the server at target; transport may be
-// nil. The Host header stays as the client sent it.
+// Forward returns a handler that asks the server at target, whose certificate it
+// does not verify. transport may be nil. The Host header stays as the client sent
+// it. When the server can't be asked, or the client's request breaks off, the
+// connection ends.
 func Forward(t testing.TB, target string, transport http.RoundTripper) http.Handler {
 	t.Helper()
 	u, err := url.Parse(target)
 	if err != nil {
 		t.Fatal(err)
 	}
+	u.Path = ""
 	if transport == nil {
-		own := http.DefaultTransport.(*http.Transport).Clone()
-		own.MaxIdleConnsPerHost = 128
+		own := &http.Transport{
+			TLSClientConfig:    &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // of the test's own server
+			DisableCompression: true, MaxIdleConnsPerHost: 128,
+		}
 		t.Cleanup(own.CloseIdleConnections)
 		transport = own
 	}
@@ -83,7 +96,8 @@ func Forward(t testing.TB, target string, transport http.RoundTripper) http.Hand
 			r.Out.Host = r.In.Host
 		},
 		// A client that goes away is what many tests are about: no log.
-		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+		ErrorLog:     log.New(io.Discard, "", 0),
 	}
 }
 
@@ -130,8 +144,50 @@ func (p *Proxy) Hits(f *Fault) int {
 	return f.hit
 }
 
+// Watch has fn called with every request before it meets a fault. fn may wrap the
+// body.
+func (p *Proxy) Watch(fn func(*http.Request)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watch = fn
+}
+
+// Requests is how many came in so far.
+func (p *Proxy) Requests() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.requests
+}
+
+// Settle waits until the server is done with what came in: a client that was killed
+// does not stop what it asked for.
+func (p *Proxy) Settle() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.active > 0 {
+		p.settled.Wait()
+	}
+}
+
+// enter counts a request that came in, and done one that is answered or broken off.
+func (p *Proxy) enter() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.active++
+}
+
+func (p *Proxy) done() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.active--; p.active == 0 {
+		p.settled.Broadcast()
+	}
+}
+
 // ServeHTTP lets the request meet the faults.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.enter()
+	defer p.done()
 	if effect := p.pick(r); effect != nil {
 		effect(w, r, p.next)
 		return
@@ -142,6 +198,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (p *Proxy) pick(r *http.Request) Effect {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.requests++
+	if p.watch != nil {
+		p.watch(r)
+	}
 	for _, f := range p.faults {
 		if f.Match != nil && !f.Match(r) {
 			continue
@@ -180,6 +240,53 @@ func CutRequest(n int64) Effect {
 	}
 }
 
+// CutMidway breaks the connections of both sides after n bytes of the request's
+// body: the server has heard of it, and hears no end.
+func CutMidway(n int64) Effect {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		r.Body = &cut{r.Body, n}
+		next.ServeHTTP(w, r)
+	}
+}
+
+// cut is a body that breaks off.
+type cut struct {
+	io.ReadCloser
+	left int64
+}
+
+func (c *cut) Read(b []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := c.ReadCloser.Read(b[:min(int64(len(b)), c.left)])
+	c.left -= int64(n)
+	return n, err
+}
+
+// Flip inverts a byte of the request's body, counted from 1.
+func Flip(at int64) Effect {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		r.Body = &flip{r.Body, at}
+		next.ServeHTTP(w, r)
+	}
+}
+
+// flip is a body with a damaged byte.
+type flip struct {
+	io.ReadCloser
+	left int64
+}
+
+func (f *flip) Read(b []byte) (int, error) {
+	n, err := f.ReadCloser.Read(b)
+	if f.left > 0 && f.left <= int64(n) {
+		b[f.left-1] ^= 0xff
+	}
+	f.left -= int64(n)
+	return n, err
+}
+
 // CutAnswer lets the server do what was asked, and breaks the connection after n
 // bytes of its answer's body; with 0 the client hears nothing.
 func CutAnswer(n int) Effect {
@@ -211,20 +318,5 @@ func Slow(d time.Duration) Effect {
 			next.ServeHTTP(w, r)
 		case <-r.Context().Done():
 		}
-	}
-}
-
-// Then lets the server do what was asked and calls do before the client hears
-// of it: to end the client at that point.
-func Then(do func()) Effect {
-	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		answer := httptest.NewRecorder()
-		next.ServeHTTP(answer, r)
-		do()
-		for key, values := range answer.Header() {
-			w.Header()[key] = values
-		}
-		w.WriteHeader(answer.Code)
-		_, _ = w.Write(answer.Body.Bytes())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -90,5 +91,32 @@ func TestLinkHoldsItsRateAndDelay(t *testing.T) {
 	// No upper bound: the machine may be busy.
 	if took, least := time.Since(start), 200*time.Millisecond+20*time.Millisecond; took < least {
 		t.Errorf("took %v, at %d bytes/s and a round trip of 20 ms at least %v", took, rate, least)
+	}
+}
+
+func TestWhatIsForwardedBreaksMidwayOrIsDamaged(t *testing.T) {
+	var heard atomic.Int64
+	server := httptest.NewServer(echo(&heard))
+	t.Cleanup(server.Close)
+	p := Start(t, Forward(t, server.URL, nil), Options{TLS: true})
+	send := func() (string, error) {
+		answer, err := p.Server.Client().Post(p.URL, "", strings.NewReader(strings.Repeat("x", 1000)))
+		if err != nil {
+			return "", err
+		}
+		defer answer.Body.Close()
+		body, err := io.ReadAll(answer.Body)
+		return string(body), err
+	}
+	p.Add(Fault{Do: CutMidway(100)})
+	if body, err := send(); err == nil || heard.Load() != 0 {
+		t.Errorf("cut midway: got %q, the server heard %d whole ones", body, heard.Load())
+	}
+	p.Add(Fault{Do: Flip(1)})
+	if body, err := send(); err != nil || body != "\x87"+strings.Repeat("x", 999) {
+		t.Errorf("flipped: got %q, %v", body, err)
+	}
+	if body, err := send(); err != nil || body != strings.Repeat("x", 1000) || p.Requests() != 3 {
+		t.Errorf("then: got %q, %v, after %d requests", body, err, p.Requests())
 	}
 }

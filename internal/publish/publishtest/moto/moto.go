@@ -7,6 +7,7 @@
 package moto
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
 	"net"
@@ -29,6 +30,9 @@ const Account = "123456789012"
 
 //go:embed requirements.txt
 var requirements []byte
+
+//go:embed server.py
+var program []byte
 
 // Server is a running server.
 type Server struct {
@@ -58,6 +62,18 @@ func Main(m *testing.M, started func(*Server)) int {
 	return m.Run()
 }
 
+// Start starts a server that ends with the test.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	testenv.Need(t, "python3")
+	server, stop, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return server
+}
+
 // start starts a server that knows nothing but the account.
 func start() (s *Server, stop func(), err error) {
 	venv, err := Venv()
@@ -73,7 +89,8 @@ func start() (s *Server, stop func(), err error) {
 		return nil, nil, err
 	}
 	_, port, _ := net.SplitHostPort(address)
-	server := exec.Command(filepath.Join(venv, "bin/python"), "-m", "moto.server", "-H", "127.0.0.1", "-p", port)
+	server := exec.Command(filepath.Join(venv, "bin/python"), "-", "-H", "127.0.0.1", "-p", port)
+	server.Stdin = bytes.NewReader(program)
 	// Thousands of Amazon's own images would only slow it down.
 	server.Env = append(os.Environ(), "MOTO_EC2_LOAD_DEFAULT_AMIS=false")
 	server.Stdout, server.Stderr = log, log
