@@ -53,7 +53,8 @@ func publishCommand(s streams) *cobra.Command {
 		Long: `Put an image into every place that a PublishTarget names, all at once. IMAGE is a
 disk image of any format that nodesmith reads, beside its manifest (NAME-vsphere.ova
 and NAME-vsphere.manifest.json); or NAME with its folder, which stands for the image
-of each infrastructure. Running the command again does nothing, or finishes what was
+of each infrastructure; or the address of an image file on a web server, with the
+file's digest: https://images.example.com/NAME-vsphere.ova#sha256:DIGITS. Running the command again does nothing, or finishes what was
 begun. An image that was not proven to boot is published with --yes-unverified
 alone. docs/publishing.md says where credentials come from.`,
 		Example: "  nodesmith publish out/debian-12-vsphere.ova -f publish.yaml --dry-run\n  nodesmith publish out/debian-12 -f publish.yaml --to vsphere,aws",
@@ -167,6 +168,11 @@ func (o *publishing) publishTo(ctx context.Context, s streams, name string, spec
 	if err != nil {
 		return err
 	}
+	return o.run(ctx, s, errands)
+}
+
+// run plans all errands, and carries the plans out unless it is a rehearsal.
+func (o *publishing) run(ctx context.Context, s streams, errands []*errand) error {
 	if err := each(errands, func(e *errand) (err error) {
 		e.plan, err = publish.MakePlan(ctx, e.publisher, e.image, e.journal.State(), publish.Policy{})
 		return err

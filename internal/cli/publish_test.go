@@ -3,14 +3,20 @@ package cli
 import (
 	"crypto/tls"
 	"encoding/json"
+	"maps"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/vmware/govmomi/simulator"
 	_ "github.com/vmware/govmomi/vapi/simulator" // tags
 	"github.com/vmware/govmomi/vim25/soap"
@@ -44,8 +50,19 @@ func published(t *testing.T) (image, target string) {
 	if err := about.Write(filepath.Join(dir, "web-vsphere"+manifest.Suffix)); err != nil {
 		t.Fatal(err)
 	}
-	text := "apiVersion: nodesmith.dev/v1alpha1\nkind: PublishTarget\nmetadata: {name: lab}\nspec:\n  vsphere:\n"
-	for range 2 {
+	target = filepath.Join(dir, "publish.yaml")
+	text := "apiVersion: nodesmith.dev/v1alpha1\nkind: PublishTarget\nmetadata: {name: lab}\nspec:\n" + vCenters(t, 2)
+	if err := os.WriteFile(target, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "web-vsphere.ova"), target
+}
+
+// vCenters starts simulated ones, and returns the section that has them as targets.
+func vCenters(t *testing.T, count int) string {
+	t.Helper()
+	text := "  vsphere:\n"
+	for range count {
 		model := simulator.VPX()
 		if err := model.Create(); err != nil {
 			t.Fatal(err)
@@ -58,11 +75,7 @@ func published(t *testing.T) (image, target string) {
 		t.Cleanup(server.Close)
 		text += "  - server: " + server.URL.Host + "\n    thumbprint: " + soap.ThumbprintSHA256(server.Certificate()) + "\n    cluster: DC0_C0\n    networks: {nic0: VM Network}\n"
 	}
-	target = filepath.Join(dir, "publish.yaml")
-	if err := os.WriteFile(target, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(dir, "web-vsphere.ova"), target
+	return text
 }
 
 func TestPublishListStatusAndRetract(t *testing.T) {
@@ -95,6 +108,50 @@ func TestPublishListStatusAndRetract(t *testing.T) {
 	}
 }
 
+// An image that lies on a web server is published as a file is, if it is the one that
+// was meant; it comes once.
+func TestPublishFromAWebServer(t *testing.T) {
+	image, target := published(t)
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	content, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sent atomic.Int32
+	files := http.FileServer(http.Dir(filepath.Dir(image)))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, password, ok := r.BasicAuth(); !ok || password != "secret" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		if strings.HasSuffix(r.URL.Path, ".ova") {
+			sent.Add(1)
+		}
+		files.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	address := strings.Replace(server.URL, "http://", "http://user:secret@", 1) + "/web-vsphere.ova"
+	for _, test := range []struct{ digest, want string }{
+		{"", "add #sha256:"},
+		{"#sha256:" + strings.Repeat("0", 64), "SHA-256 is"},
+	} {
+		var out, errOut strings.Builder
+		if code := Main([]string{"publish", address + test.digest, "-f", target, "--yes-unverified"}, &out, &errOut); code == 0 || !strings.Contains(errOut.String(), test.want) || strings.Contains(errOut.String(), "secret") {
+			t.Errorf("%q: exit code %d: %s", test.digest, code, errOut.String())
+		}
+	}
+	sent.Store(0)
+	whole := address + "#" + digest.FromBytes(content).String()
+	output(t, "publish", whole, "-f", target, "--yes-unverified")
+	if plan := output(t, "publish", whole, "-f", target, "--dry-run"); strings.Contains(plan, "create") || sent.Load() != 1 {
+		t.Errorf("the image was sent %d times, and the next plan is\n%s", sent.Load(), plan)
+	}
+	if status := output(t, "publish", "status"); strings.Count(status, "/web-vsphere.ova at vsphere") != 2 || strings.Contains(status, "secret") {
+		t.Errorf("status\n%s", status)
+	}
+}
+
 func TestPublishSaysWhatIsMissing(t *testing.T) {
 	image, target := published(t)
 	for _, test := range []struct {
@@ -120,6 +177,25 @@ func TestPublishSaysWhatIsMissing(t *testing.T) {
 // stored puts a disk for vSphere into a store of the test's own.
 func stored(t *testing.T) (*store.Store, *store.Disk) {
 	t.Helper()
+	disk := formattest.NewDisk(4 << 20)
+	disk.Random(rand.New(rand.NewPCG(1, 2)), 0, 2<<20)
+	images, image := storeDisks(t, map[string]*formattest.Disk{"vsphere": disk})
+	stored, err := images.Disk(t.Context(), image, "vsphere")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return images, stored
+}
+
+// formatsOf are those that the tests' images are built in.
+var formatsOf = map[string]store.Format{
+	"vsphere": {Name: "ova", Options: json.RawMessage(`{"cpus":4}`)}, "aws": {Name: "raw"}, "azure": {Name: "vhd"},
+}
+
+// storeDisks puts an image web:v1 with a disk for each infrastructure into a store of
+// the test's own.
+func storeDisks(t *testing.T, disks map[string]*formattest.Disk) (*store.Store, store.Image) {
+	t.Helper()
 	t.Setenv("XDG_DATA_HOME", t.TempDir())
 	images, err := openStore()
 	if err != nil {
@@ -130,34 +206,30 @@ func stored(t *testing.T) (*store.Store, *store.Disk) {
 		t.Fatal(err)
 	}
 	defer session.Close()
-	disk := formattest.NewDisk(4 << 20)
-	disk.Random(rand.New(rand.NewPCG(1, 2)), 0, 2<<20)
-	w, err := session.Writer(t.Context(), disk.Size(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.Close()
-	if _, err := (format.Converter{}).Convert(t.Context(), disk, []format.Target{{Path: "store", Sink: w}}); err != nil {
-		t.Fatal(err)
-	}
-	image, err := session.Commit(t.Context(), store.Build{
-		Name: "web", Tag: "v1", Lock: []byte("lock\n"), Spec: []byte("spec\n"), Stored: time.Unix(1_760_000_000, 0),
-		Disks: []store.NewDisk{{
+	build := store.Build{Name: "web", Tag: "v1", Lock: []byte("lock\n"), Spec: []byte("spec\n"), Stored: time.Unix(1_760_000_000, 0)}
+	for _, infrastructure := range slices.Sorted(maps.Keys(disks)) {
+		disk := disks[infrastructure]
+		w, err := session.Writer(t.Context(), disk.Size(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		if _, err := (format.Converter{}).Convert(t.Context(), disk, []format.Target{{Path: "store", Sink: w}}); err != nil {
+			t.Fatal(err)
+		}
+		build.Disks = append(build.Disks, store.NewDisk{
 			About: store.About{
-				Image: "web", Infrastructure: "vsphere", Architecture: "amd64", Distro: "debian", DistroVersion: "12", Kubernetes: "v1.34.0",
-				Firmware: []string{"bios"}, Built: time.Unix(1_700_000_000, 0), Formats: []store.Format{{Name: "ova", Options: json.RawMessage(`{"cpus":4}`)}},
+				Image: "web", Infrastructure: infrastructure, Architecture: "amd64", Distro: "debian", DistroVersion: "12", Kubernetes: "v1.34.0",
+				Firmware: []string{"bios"}, Built: time.Unix(1_700_000_000, 0), Formats: []store.Format{formatsOf[infrastructure]},
 			},
 			Table: w.Table(), Contents: []byte("{}"),
-		}},
-	})
+		})
+	}
+	image, err := session.Commit(t.Context(), build)
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored, err := images.Disk(t.Context(), image, "vsphere")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return images, stored
+	return images, image
 }
 
 // What is in the store is published as far as it was proven, and without a word

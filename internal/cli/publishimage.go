@@ -25,8 +25,11 @@ import (
 )
 
 // openPublished opens what the user called an image, for one infrastructure: a
-// file, or a disk in the store.
+// file, here or on a web server, or a disk in the store.
 func openPublished(ctx context.Context, name, infrastructure string) (publish.Image, io.Closer, error) {
+	if isURL(name) {
+		return openRemote(ctx, name, infrastructure)
+	}
 	path, about, err := findImage(name, infrastructure)
 	if errors.Is(err, errNoImage) {
 		if s, storeErr := findSubject(ctx, name, infrastructure); storeErr == nil && s.disk != nil {
@@ -36,6 +39,11 @@ func openPublished(ctx context.Context, name, infrastructure string) (publish.Im
 	if err != nil {
 		return publish.Image{}, nil, err
 	}
+	return openFile(ctx, path, about)
+}
+
+// openFile opens an image file, of which nothing was proven.
+func openFile(ctx context.Context, path string, about *manifest.Manifest) (publish.Image, io.Closer, error) {
 	file, err := openDisk(ctx, path, "")
 	if err != nil {
 		return publish.Image{}, nil, err
@@ -49,7 +57,7 @@ func openPublished(ctx context.Context, name, infrastructure string) (publish.Im
 		return publish.Image{}, nil, errors.Join(err, file.Close())
 	}
 	return publish.Image{
-		Name: about.Image, Reference: path, Infrastructure: infrastructure, Architecture: about.Architecture,
+		Name: about.Image, Reference: path, Infrastructure: about.Infrastructure, Architecture: about.Architecture,
 		Distro: about.OS.Distro, DistroVersion: about.OS.Version, Kubernetes: about.Kubernetes,
 		Firmware: contract.Firmware(file, file.Size()), Digest: digest, Built: about.Epoch, Disk: file, Open: files.open,
 	}, files, nil
@@ -94,14 +102,19 @@ func findImage(name, infrastructure string) (string, *manifest.Manifest, error) 
 		if err != nil {
 			return "", nil, err
 		}
-		if about.Infrastructure != infrastructure {
-			return "", nil, fault.New(fault.Usage, "name the image of that infrastructure, or NAME without -INFRASTRUCTURE and suffix for all of them",
-				"%s was built for %s, not %s", path, about.Infrastructure, infrastructure)
-		}
-		return path, about, nil
+		return path, about, builtFor(path, about, infrastructure)
 	}
 	return "", nil, fault.New(fault.Usage, "name an image file, NAME for NAME-"+infrastructure+".ova and so on, or an image in the store (nodesmith images)",
 		"%w %s for %s", errNoImage, name, infrastructure)
+}
+
+// builtFor refuses an image of another infrastructure.
+func builtFor(name string, about *manifest.Manifest, infrastructure string) error {
+	if about.Infrastructure == infrastructure {
+		return nil
+	}
+	return fault.New(fault.Usage, "name the image of that infrastructure, NAME without -INFRASTRUCTURE and suffix for all of them, or --to "+about.Infrastructure,
+		"%s was built for %s, not %s", name, about.Infrastructure, infrastructure)
 }
 
 // suffixesFor are those of all formats, first that which the infrastructure

@@ -45,8 +45,12 @@ const (
 type File struct {
 	URL    string // as its publisher names it
 	SHA256 string // hex
-	Size   int64  // bytes
+	Size   int64  // bytes, or UnknownSize
 }
+
+// UnknownSize is the size of a file of which the digest alone is known. Its download
+// is bounded by what the disk holds.
+const UnknownSize = -1
 
 // Cache is a directory of verified files and the mirrors that fill it. It is
 // safe for several processes at once.
@@ -91,7 +95,7 @@ func (c *Cache) All(ctx context.Context, files []File) error {
 // Fetch returns the path of the file, downloading it unless the cache has it.
 func (c *Cache) Fetch(ctx context.Context, file File) (string, error) {
 	if sum, err := hex.DecodeString(file.SHA256); err != nil || len(sum) != sha256.Size {
-		return "", fault.New(fault.Unverifiable, "", "%s: %q is not a SHA-256 digest", file.URL, file.SHA256)
+		return "", fault.New(fault.Unverifiable, "", "%s: %q is not a SHA-256 digest", redacted(file.URL), file.SHA256)
 	}
 	path := c.Path(file.SHA256)
 	if holds(path, file) {
@@ -114,7 +118,7 @@ func (c *Cache) Holds(file File) bool { return holds(c.Path(file.SHA256), file) 
 // and what is made of it would carry the change on.
 func holds(path string, file File) bool {
 	info, err := os.Stat(path)
-	if err != nil || info.Size() != file.Size {
+	if err != nil || file.Size != UnknownSize && info.Size() != file.Size {
 		return false
 	}
 	f, err := os.Open(path)
@@ -161,7 +165,7 @@ func (c *Cache) tryMirrors(ctx context.Context, url string, attempt func(url str
 			return context.Cause(ctx)
 		}
 		if err = fault.NoSpaceOr(err); fault.KindOf(err) == fault.NoSpace {
-			return fmt.Errorf("download of %s: %w", url, err)
+			return fmt.Errorf("download of %s: %w", redacted(url), err)
 		}
 		failures = append(failures, err)
 	}
@@ -169,7 +173,7 @@ func (c *Cache) tryMirrors(ctx context.Context, url string, attempt func(url str
 	if fault.KindOf(err) != fault.Internal {
 		return err
 	}
-	return fault.New(fault.Network, "check the network and the mirrors in nodesmith's configuration", "download of %s: %w", url, err)
+	return fault.New(fault.Network, "check the network and the mirrors in nodesmith's configuration", "download of %s: %w", redacted(url), err)
 }
 
 func (c *Cache) candidates(url string) []string {
@@ -267,11 +271,19 @@ func (c *Cache) download(ctx context.Context, url string, file File, path string
 	}
 	defer func() { _ = pending.Cleanup() }() // does nothing once the file has its name
 	hash := sha256.New()
-	n, err := io.Copy(io.MultiWriter(pending, hash), io.LimitReader(body, file.Size+1))
-	if err != nil {
-		return fmt.Errorf("%s: after %d of %d bytes: %w", redacted(url), n, file.Size, err)
+	content, of := io.Reader(body), ""
+	if file.Size != UnknownSize {
+		content, of = io.LimitReader(body, file.Size+1), fmt.Sprintf(" of %d", file.Size)
 	}
-	if got := hex.EncodeToString(hash.Sum(nil)); got != file.SHA256 {
+	n, err := io.Copy(io.MultiWriter(pending, hash), content)
+	if err != nil {
+		return fmt.Errorf("%s: after %d%s bytes: %w", redacted(url), n, of, err)
+	}
+	got := hex.EncodeToString(hash.Sum(nil))
+	if got != file.SHA256 && file.Size == UnknownSize {
+		return fault.New(fault.Unverifiable, "", "%s: SHA-256 is %s (%d bytes), not %s", redacted(url), got, n, file.SHA256)
+	}
+	if got != file.SHA256 {
 		return fault.New(fault.Unverifiable, "the mirror is broken, out of date or hostile: use another, or lock again",
 			"%s: SHA-256 is %s (%d bytes), the lock says %s (%d bytes)", redacted(url), got, n, file.SHA256, file.Size)
 	}

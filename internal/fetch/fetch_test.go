@@ -161,6 +161,27 @@ func TestFetch(t *testing.T) {
 	}
 }
 
+func TestAFileOfUnknownSizeIsKnownByItsDigest(t *testing.T) {
+	url, requests := serve(t, altered, altered, altered, short, whole)
+	cache, file := New(t.TempDir(), nil), fileAt(url)
+	file.Size = UnknownSize
+	if _, err := cache.Fetch(t.Context(), file); fault.KindOf(err) != fault.Unverifiable || strings.Contains(err.Error(), "lock") {
+		t.Errorf("of altered content: %v", err)
+	}
+	for range 2 {
+		path, err := cache.Fetch(t.Context(), file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("%s differs from what was published (%v)", path, err)
+		}
+	}
+	if requests.Load() != 5 {
+		t.Errorf("%d requests, want 5: what is cached is not fetched again", requests.Load())
+	}
+}
+
 func TestFetchRefusesWhatIsNoDigest(t *testing.T) {
 	url, requests := serve(t, whole)
 	for _, digest := range []string{"", "abc", strings.Repeat("x", 64), strings.Repeat("../", 21) + "x", strings.Repeat("a", 66)} {
