@@ -21,7 +21,7 @@ const interruptsVariable = "NODESMITH_TEST_INTERRUPTS"
 // A build is interrupted with Ctrl-C at a random moment of its course, again and
 // again on what the one before it left, until one comes through; then another
 // starts from nothing.
-func TestABuildThatIsInterruptedAtAnyMomentEndsAtOnceAndLeavesNothing(t *testing.T) {
+func TestCtrlCEndsABuildAtAnyMomentAndLeavesNothing(t *testing.T) {
 	a := needArchive(t)
 	mirror := a.serve(t, nil)
 	want := cleanBuild(t)
