@@ -72,7 +72,7 @@ func openRemote(ctx context.Context, argument, infrastructure string) (_ publish
 	if err != nil {
 		return publish.Image{}, nil, err
 	}
-	settings, err := host.Local()
+	settings, err := host.Read()
 	if err != nil {
 		return publish.Image{}, nil, err
 	}
