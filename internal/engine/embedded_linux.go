@@ -84,7 +84,7 @@ func connect(ctx context.Context, options Options, interrupted <-chan struct{}) 
 	})
 	defer notice.Stop()
 	for {
-		owner := flock.New(filepath.Join(options.Root, "engine.lock"))
+		owner := flock.New(filepath.Join(options.Root, lockFile))
 		locked, err := owner.TryLock()
 		if err != nil {
 			return connection{}, fmt.Errorf("engine state: %w", err)
@@ -122,7 +122,7 @@ func join(ctx context.Context, socket string) (*client.Client, error) {
 // own runs the engine here, whose lock owner holds.
 func own(ctx context.Context, options Options, interrupted <-chan struct{}, owner *flock.Flock) (connection, error) {
 	sweep(ctx, options.Root)
-	conn, err := embed(ctx, options, interrupted)
+	conn, err := sound(ctx, options, interrupted)
 	if err != nil {
 		err = fault.NoSpaceOr(fmt.Errorf("starting the build engine in %s: %w", options.Root, err))
 		if fault.KindOf(err) == fault.Internal {
@@ -132,6 +132,47 @@ func own(ctx context.Context, options Options, interrupted <-chan struct{}, owne
 	}
 	stop := conn.close
 	conn.close = func() error { return errors.Join(stop(), owner.Close()) }
+	return conn, nil
+}
+
+// sound starts the engine, on an empty cache where the one that is there is
+// damaged: see damage_linux.go.
+func sound(ctx context.Context, options Options, interrupted <-chan struct{}) (conn connection, err error) {
+	crashed := crashedInDatabase(options.Root)
+	forgetWords, err := keepLastWords(options.Root)
+	if err != nil {
+		return connection{}, err
+	}
+	defer func() {
+		if err != nil {
+			forgetWords()
+		}
+	}()
+	damage := errCrashed
+	if !crashed {
+		damage = damaged(options.Root)
+	}
+	if damage == nil {
+		if conn, err = embed(ctx, options, interrupted); noDatabase(err) {
+			damage = err
+		}
+	}
+	if damage != nil {
+		options.Log("the databases of the engine in %s are damaged, it starts from an empty cache: %v", options.Root, damage)
+		if err = forget(options.Root); err == nil {
+			conn, err = embed(ctx, options, interrupted)
+		}
+	}
+	if err != nil {
+		return connection{}, err
+	}
+	stop := conn.close
+	conn.close = func() error {
+		err := stop()
+		forgetWords()
+		return err
+	}
+	conn.doubt = func(failure error) { doubt(options.Root, failure) }
 	return conn, nil
 }
 

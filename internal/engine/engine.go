@@ -73,7 +73,9 @@ type connection struct {
 	joined bool
 	// remote says that the engine is options.Remote.
 	remote bool
-	close  func() error
+	// doubt is told of failures of the engine that this process runs.
+	doubt func(failure error)
+	close func() error
 }
 
 // Open returns the engine that options name: the remote one, or one on
@@ -239,7 +241,11 @@ func (e *Engine) watched(ctx context.Context, title string, solve solveFunc) err
 		case conn.remote && grpcerrors.Code(failure) == codes.Unavailable:
 			return e.options.Remote.lost(title, failure)
 		default:
-			return explain(title, failure, tail)
+			err := explain(title, failure, tail)
+			if fault.KindOf(err) == fault.Engine && conn.doubt != nil {
+				conn.doubt(failure)
+			}
+			return err
 		}
 	}
 }

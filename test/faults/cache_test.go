@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -81,3 +82,54 @@ func TestDamagedCachesAreMadeAnew(t *testing.T) {
 }
 
 func anyFile(string) bool { return true }
+
+// damagePages flips a bit in every so many pages of a database.
+func damagePages(t *testing.T, name string, from, each int) {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const page, flags, count = 4096, 8, 10 // bbolt's page header: id, flags, count, overflow
+	for n, at := 0, from*page; at < len(data); n, at = n+1, at+each*page {
+		data[at+[]int{flags, count, count + 1}[n%3]] ^= 1 << (n % 8)
+	}
+	if err := os.WriteFile(name, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Bits flip in a database of the engine: BuildKit does not survive reading it, or
+// fails for ever. The next build finds out, and starts from an empty engine.
+func TestDamagedDatabasesOfTheEngineAreMadeAnew(t *testing.T) {
+	a := needArchive(t)
+	b := newBuild(t, a.serve(t, nil))
+	b.must(t)
+	for _, d := range damagedDatabases {
+		t.Run(fmt.Sprint(d.name, " from page ", d.from), func(t *testing.T) {
+			damagePages(t, filepath.Join(b.Cache, "engine", d.name), d.from, d.each)
+			for n := 1; ; n++ {
+				for _, name := range outputs {
+					if err := os.Remove(b.output(name)); err != nil && !os.IsNotExist(err) {
+						t.Fatal(err)
+					}
+				}
+				r := b.do(t)
+				if r.exit == 0 {
+					break
+				}
+				t.Logf("build %d: exit code %d: %s", n, r.exit, lastLine(r.output))
+				if n == 3 {
+					t.Fatalf("it does not succeed\n%s", r.output)
+				}
+			}
+			equalsClean(t, b)
+		})
+	}
+}
+
+// database is one of the engine's, and which of its pages are damaged.
+type database struct {
+	name       string
+	from, each int
+}

@@ -4,3 +4,6 @@ package faults
 
 // kills is the number of builds that make test kills; make test-all kills 1,000.
 const kills = 5
+
+// damagedDatabases is one; make test-all damages all.
+var damagedDatabases = []database{{"runc-overlayfs/metadata_v2.db", 2, 2}}
