@@ -3,6 +3,7 @@
 package test
 
 import (
+	"context"
 	"bytes"
 	"errors"
 	"io/fs"
@@ -25,6 +26,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/housekeeping"
 	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/progress"
 	"nodesmith.dev/nodesmith/internal/source/gomodules"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
@@ -34,7 +36,7 @@ import (
 // everything to do but to compile.
 func compiled(t *testing.T, dir string) {
 	t.Helper()
-	settings, err := host.Read(t.Context())
+	settings, err := host.Read()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,12 +61,17 @@ func compiled(t *testing.T, dir string) {
 		}
 	}()
 	release, _ := known.Tools(l.Architecture)
-	builder := tree.New(e, inputs, fetch.New(filepath.Join(settings.CacheDir, "downloads"), settings.Mirrors), gomodules.Config{
-		Proxy: goproxy.Config{
-			Proxy: settings.GoProxy, SumDB: settings.GoSumDB, NoSumDB: settings.GoNoSumDB, Dir: filepath.Join(settings.CacheDir, "go"),
-		},
-		Env: settings.Network,
-	}, filepath.Join(settings.CacheDir, "images"))
+	modules := func(ctx context.Context) (gomodules.Config, error) {
+		golang, err := settings.Go(ctx)
+		return gomodules.Config{
+			Proxy: goproxy.Config{
+				Proxy: golang.Proxy, SumDB: golang.SumDB, NoSumDB: golang.NoSumDB, Dir: filepath.Join(settings.CacheDir, "go"),
+			},
+			Env: settings.Network,
+		}, err
+	}
+	builder := tree.New(e, inputs, fetch.New(filepath.Join(settings.CacheDir, "downloads"), settings.Mirrors), modules,
+		filepath.Join(settings.CacheDir, "images"), progress.NewRecorder(progress.Options{}))
 	tools, err := builder.Tools(t.Context(), release, l)
 	if err != nil {
 		t.Fatal(err)

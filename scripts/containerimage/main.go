@@ -29,7 +29,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/housekeeping"
 	"nodesmith.dev/nodesmith/internal/lock"
-	"nodesmith.dev/nodesmith/internal/source/gomodules"
+	"nodesmith.dev/nodesmith/internal/progress"
 	"nodesmith.dev/nodesmith/internal/source/packages"
 )
 
@@ -57,7 +57,7 @@ func main() {
 }
 
 func run(ctx context.Context, program, output, name string) (err error) {
-	settings, err := host.Read(ctx)
+	settings, err := host.Read()
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func run(ctx context.Context, program, output, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	state, err := compose(ctx, tree.New(e, inputs, cache, gomodules.Config{}, ""), inputs, l, program)
+	state, err := compose(ctx, tree.New(e, inputs, cache, nil, "", progress.NewRecorder(progress.Options{})), inputs, l, program)
 	if err != nil {
 		return err
 	}
