@@ -46,11 +46,13 @@ func TestCtrlCEndsTheExamplesBuildAtAnyMomentAndLeavesNothing(t *testing.T) {
 	for i := 1; len(took) < total; i++ {
 		dir := t.TempDir()
 		args := change(t, dir, i)
-		ended, interrupted := interruptedAfter(t, args, time.Duration(rand.Float64()*float64(whole)))
+		delay := time.Duration(rand.Float64() * float64(whole))
+		ended, interrupted := interruptedAfter(t, args, delay)
 		if !interrupted {
 			came++
 			continue
 		}
+		t.Logf("interrupted after %s, ended %s later", delay.Round(time.Millisecond), ended)
 		took = append(took, ended)
 		leavesNothing(t, dir)
 		if len(took)%10 == 0 {

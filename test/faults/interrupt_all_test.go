@@ -34,11 +34,13 @@ func TestCtrlCEndsABuildAtAnyMomentAndLeavesNothing(t *testing.T) {
 	for uint64(len(took)) < total {
 		b := newBuild(t, mirror)
 		for uint64(len(took)) < total {
-			ended, interrupted := interruptAfter(t, b, time.Duration(random.Float64()*float64(whole)))
+			delay := time.Duration(random.Float64() * float64(whole))
+			ended, interrupted := interruptAfter(t, b, delay)
 			if !interrupted {
 				came++
 				break
 			}
+			t.Logf("interrupted after %s, ended %s later", delay.Round(time.Millisecond), ended)
 			took = append(took, ended)
 			nothingHalfWritten(t, b, want)
 			nothingLeft(t, b)
