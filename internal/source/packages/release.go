@@ -213,7 +213,7 @@ func (s *suite) index(ctx context.Context, cache *fetch.Cache, name string) (str
 		return "", fault.New(fault.Unverifiable, "", "%s %s has no %s", s.archive.URL, s.archive.Suite, name)
 	}
 	file := cache.Path(plain.SHA256)
-	if info, err := os.Stat(file); err == nil && info.Size() == plain.Size {
+	if cache.Holds(plain) {
 		return file, nil
 	}
 	packed, suffix := plain, ""
