@@ -87,18 +87,6 @@ func compiled(t *testing.T, dir string) {
 	}
 }
 
-// copyFile copies a file; whoever runs the test may read the copy.
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	data, err := os.ReadFile(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(to, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // builtElsewhere fails unless a build in a folder ran everything but compilers, by
 // what it told, and made the image that root's own engine makes.
 func builtElsewhere(t *testing.T, dir, told string) {
@@ -139,7 +127,7 @@ func TestTheWholeImageIsTheSameOnEveryEngine(t *testing.T) {
 	compiled(t, shared)
 	arguments := func(dir string) []string {
 		for _, from := range []string{example, filepath.Join(built, "debian-12.lock.yaml")} {
-			copyFile(t, from, filepath.Join(dir, filepath.Base(from)))
+			testenv.CopyFile(t, from, filepath.Join(dir, filepath.Base(from)), 0o644)
 		}
 		return []string{
 			"build", "-f", filepath.Join(dir, filepath.Base(example)), "-o", dir, "--locked", "--progress", "json",

@@ -11,15 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"nodesmith.dev/nodesmith/internal/diff"
-	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
 
@@ -41,21 +38,18 @@ func TestCtrlCEndsTheExamplesBuildAtAnyMomentAndLeavesNothing(t *testing.T) {
 	must(t, change(t, reference, 0)...)
 	whole := time.Since(start)
 	t.Logf("a build takes %s", whole)
-	var took []time.Duration
-	came := 0
-	for i := 1; len(took) < total; i++ {
+	var all testenv.Interruptions
+	for i := 1; len(all.Took) < total; i++ {
 		dir := t.TempDir()
 		args := change(t, dir, i)
-		delay := time.Duration(rand.Float64() * float64(whole))
-		ended, interrupted := interruptedAfter(t, args, delay)
-		if !interrupted {
-			came++
+		var errOut bytes.Buffer
+		cmd := exec.CommandContext(t.Context(), program, args...)
+		cmd.Stderr = &errOut
+		if !all.After(t, cmd, time.Duration(rand.Float64()*float64(whole))) {
 			continue
 		}
-		t.Logf("interrupted after %s, ended %s later", delay.Round(time.Millisecond), ended)
-		took = append(took, ended)
 		leavesNothing(t, dir)
-		if len(took)%10 == 0 {
+		if len(all.Took)%10 == 0 {
 			must(t, args...)
 			differOnlyIn(t, reference, dir, "/etc/motd")
 		}
@@ -63,12 +57,7 @@ func TestCtrlCEndsTheExamplesBuildAtAnyMomentAndLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	slices.Sort(took)
-	t.Logf("%d builds were interrupted and ended after %s (least), %s (median), %s (90%%), %s (most); %d came through",
-		len(took), took[0], took[len(took)/2], took[len(took)*9/10], took[len(took)-1], came)
-	if most := took[len(took)-1]; most > 2*time.Second {
-		t.Errorf("one ended %s after Ctrl-C, which should take at most 2 s on a machine that does nothing else", most)
-	}
+	all.Report(t, 2*time.Second)
 }
 
 // change is the build of the example, by its lock, with a file of its own.
@@ -83,36 +72,6 @@ func change(t *testing.T, dir string, n int) []string {
 	}
 	text := fmt.Sprintf("%s, %d of %d", t.Name(), n, os.Getpid())
 	return []string{"build", "-f", example, "-o", dir, "--locked", "--progress", "quiet", "--set", "spec.files=[{path: /etc/motd, content: '" + text + "'}]"}
-}
-
-// interruptedAfter runs nodesmith and sends it SIGINT after a delay. It returns how
-// long it took to end; false if it had ended before.
-func interruptedAfter(t *testing.T, args []string, delay time.Duration) (ended time.Duration, interrupted bool) {
-	t.Helper()
-	var errOut bytes.Buffer
-	cmd := exec.CommandContext(t.Context(), program, args...)
-	cmd.Stderr = &errOut
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	sent := make(chan time.Time, 1)
-	timer := time.AfterFunc(delay, func() {
-		sent <- time.Now()
-		_ = cmd.Process.Signal(os.Interrupt)
-	})
-	err := cmd.Wait()
-	now := time.Now()
-	timer.Stop()
-	status, _ := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	switch {
-	case err == nil: // it was faster
-		return 0, false
-	case cmd.ProcessState.ExitCode() == fault.Interrupted.ExitCode():
-	case status.Signaled() && status.Signal() == syscall.SIGINT: // before it listened to signals
-	default:
-		t.Fatalf("it ended with %v after %s\n%s", err, delay, errOut.String())
-	}
-	return now.Sub(<-sent).Round(time.Millisecond), true
 }
 
 // leavesNothing fails unless the folder of a build that was interrupted holds whole

@@ -41,6 +41,18 @@ func Lacks(t testing.TB, what string) {
 	t.Skipf("SKIPPED: this machine lacks %s (make test-deps installs it)", what)
 }
 
+// CopyFile copies a file, such as a program to where another user may run it.
+func CopyFile(t testing.TB, from, to string, mode os.FileMode) {
+	t.Helper()
+	data, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, data, mode)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // GoProgram compiles a command of this module into the cache of test programs
 // and returns its path. One that is up to date is not linked again.
 func GoProgram(t testing.TB, pkg string) string {

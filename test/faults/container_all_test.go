@@ -111,7 +111,7 @@ func TestABuildInTheContainerImageMakesTheSameImage(t *testing.T) {
 			}
 			b.start = func(t testing.TB, config []byte, variables []string) *exec.Cmd {
 				writeFile(t, filepath.Join(dir, "build.json"), config)
-				copyProgram(t, os.Args[0], filepath.Join(dir, "build"))
+				testenv.CopyFile(t, os.Args[0], filepath.Join(dir, "build"), 0o755)
 				variables = append(variables, buildVariable+"="+filepath.Join(dir, "build.json"), "HOME=/work")
 				made := spec(root, dir, append(environment, variables...), []string{filepath.Join(dir, "build")}, uid)
 				text, err := json.Marshal(made)
@@ -130,17 +130,5 @@ func TestABuildInTheContainerImageMakesTheSameImage(t *testing.T) {
 			b.must(t)
 			equalsWhole(t, b)
 		})
-	}
-}
-
-// copyProgram copies a program to where everybody may run it.
-func copyProgram(t testing.TB, from, to string) {
-	t.Helper()
-	data, err := os.ReadFile(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(to, data, 0o755); err != nil {
-		t.Fatal(err)
 	}
 }
