@@ -104,9 +104,9 @@ func fresh(entries []client.CacheOptionsEntry) []client.CacheOptionsEntry {
 // JSON: those of folders with the digest of what is in them.
 const importsKey = "cache-imports"
 
-// importsOf returns the cache imports of a gateway's solve.
-func importsOf(c gateway.Client) (imports []gateway.CacheOptionsEntry, err error) {
-	text := c.BuildOpts().Opts[importsKey]
+// importsOf returns the cache imports among the options of a build.
+func importsOf(options map[string]string) (imports []gateway.CacheOptionsEntry, err error) {
+	text := options[importsKey]
 	if text == "" {
 		return nil, nil
 	}

@@ -184,7 +184,7 @@ func (e *Engine) ReadFile(ctx context.Context, title string, state llb.State, pa
 	var data []byte
 	err = e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
 		_, err := c.Build(ctx, e.solveOptions(), "nodesmith", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-			imports, err := importsOf(c)
+			imports, err := importsOf(c.BuildOpts().Opts)
 			if err != nil {
 				return nil, err
 			}

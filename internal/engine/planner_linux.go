@@ -37,7 +37,7 @@ func (p *planner) Solve(ctx context.Context, bridge frontend.FrontendLLBBridge, 
 	if err != nil {
 		return nil, err
 	}
-	imported, unread, err := p.imported(ctx, w, options[importsKey], sid)
+	imported, unread, err := p.imported(ctx, w, options, sid)
 	if err != nil {
 		return nil, err
 	}
@@ -72,13 +72,10 @@ func (p *planner) Solve(ctx context.Context, bridge frontend.FrontendLLBBridge, 
 
 // imported returns the caches of a build's imports, and says which of them can't be
 // read: the build goes on without those.
-func (p *planner) imported(ctx context.Context, w worker.Worker, text, sid string) (caches []solver.CacheManager, unread []string, err error) {
-	if text == "" {
-		return nil, nil, nil
-	}
-	var imports []gateway.CacheOptionsEntry
-	if err := json.Unmarshal([]byte(text), &imports); err != nil {
-		return nil, nil, fmt.Errorf("the caches to import from: %w", err)
+func (p *planner) imported(ctx context.Context, w worker.Worker, options map[string]string, sid string) (caches []solver.CacheManager, unread []string, err error) {
+	imports, err := importsOf(options)
+	if err != nil {
+		return nil, nil, err
 	}
 	for i, from := range imports {
 		cache, err := p.read(ctx, w, from, strconv.Itoa(i), sid)
