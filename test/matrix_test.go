@@ -117,9 +117,9 @@ func gb(bytes int64) float64 { return float64(bytes) / 1e9 }
 
 // matrixRun is one run, in a folder of its own: it finds no cache but downloads.
 type matrixRun struct {
-	dir    string
-	ran    []map[string]int // of sharedSteps
-	counts map[string]bool  // blocks seen, by digest
+	dir  string
+	ran  []map[string]int // of sharedSteps
+	seen map[string]bool  // blocks, by digest
 
 	wall, steps             float64 // seconds
 	compressed, whole, most int64   // bytes
@@ -128,7 +128,7 @@ type matrixRun struct {
 
 func newMatrixRun(t *testing.T) *matrixRun {
 	t.Helper()
-	r := &matrixRun{dir: emptyEngine(t), counts: map[string]bool{}}
+	r := &matrixRun{dir: emptyEngine(t), seen: map[string]bool{}}
 	for range sharedSteps {
 		r.ran = append(r.ran, map[string]int{})
 	}
@@ -158,11 +158,19 @@ func (r *matrixRun) command(t *testing.T, args ...string) (out, told string, sec
 	return stdout.String(), stderr.String(), time.Since(start).Seconds()
 }
 
+// building is the command that builds the images of one operating system with one
+// Kubernetes into a folder.
+func building(out, release, version string, infrastructures []string) []string {
+	return []string{
+		"build", "-f", example, "-o", out, "--progress", "json", "--infrastructure", strings.Join(infrastructures, ","),
+		"--set", "metadata.name=debian-" + release, "--set", "spec.os.version=" + release, "--set", "spec.kubernetes.version=" + version,
+	}
+}
+
 // build builds the images of one operating system with one Kubernetes.
 func (r *matrixRun) build(t *testing.T, release, version string, infrastructures []string, prove bool) {
 	out := t.TempDir()
-	images, told, seconds := r.command(t, "build", "-f", example, "-o", out, "--progress", "json", "--set", "metadata.name=debian-"+release,
-		"--set", "spec.os.version="+release, "--set", "spec.kubernetes.version="+version, "--set", "spec.infrastructures=["+strings.Join(infrastructures, ",")+"]")
+	images, told, seconds := r.command(t, building(out, release, version, infrastructures)...)
 	r.wall += seconds
 	t.Logf("| Debian %s, Kubernetes %s, %s | %.0f s |", release, version, strings.Join(infrastructures, ", "), seconds)
 	ended := map[string]bool{}
@@ -198,11 +206,8 @@ func (r *matrixRun) build(t *testing.T, release, version string, infrastructures
 // oneDisk returns how many seconds an image of the last build takes when nothing
 // but a file of the user's differs.
 func (r *matrixRun) oneDisk(t *testing.T, m matrix) float64 {
-	release, version := m.releases[len(m.releases)-1], m.versions[len(m.versions)-1]
-	_, _, seconds := r.command(t, "build", "-f", example, "-o", t.TempDir(), "--progress", "json", "--set", "metadata.name=debian-"+release,
-		"--set", "spec.os.version="+release, "--set", "spec.kubernetes.version="+version,
-		"--set", "spec.infrastructures=["+strings.Join(m.infrastructures, ",")+"]",
-		"--set", "spec.files=[{path: /etc/motd, content: changed}]")
+	last := building(t.TempDir(), m.releases[len(m.releases)-1], m.versions[len(m.versions)-1], m.infrastructures)
+	_, _, seconds := r.command(t, append(last, "--set", "spec.files=[{path: /etc/motd, content: changed}]")...)
 	return seconds / float64(len(m.infrastructures))
 }
 
@@ -233,8 +238,8 @@ func (r *matrixRun) count(t *testing.T, path string) {
 			continue
 		}
 		r.whole += int64(len(data))
-		if sum := sha256.Sum256(data); !r.counts[string(sum[:])] {
-			r.counts[string(sum[:])] = true
+		if sum := sha256.Sum256(data); !r.seen[string(sum[:])] {
+			r.seen[string(sum[:])] = true
 			r.compressed += int64(len(r.encoder.EncodeAll(data, nil)))
 		}
 	}
