@@ -3,7 +3,7 @@
 #
 #   scripts/bench.sh          nothing changed, one file changed, an empty engine
 #   BENCH_COLD=1 ...          also from nothing at all: no download, no compile cache
-#   BENCH_MMDEBSTRAP=1 ...    also mmdebstrap with the image's packages, for comparison
+#   BENCH_PEERS=1 ...         also the root file system, with mmdebstrap from the same packages
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -39,7 +39,7 @@ cp "$work"/out/*.lock.yaml "$work/lock/"
 if [ -n "${BENCH_COLD:-}" ]; then
     seconds "empty engine, everything downloaded" env XDG_CACHE_HOME="$work/engine" bin/nodesmith build -f "$spec" -o "$work/lock" --locked --progress plain
 fi
-if [ -n "${BENCH_MMDEBSTRAP:-}" ]; then
-    packages=$(awk '/^os:/ { os = 1; next } /^[a-z]/ { os = 0 } os && $1 == "name:" { print $2 }' "$work"/out/*.lock.yaml | paste -sd,)
-    seconds "mmdebstrap, the same packages, to a directory (download included)" mmdebstrap --variant=essential --include="$packages" bookworm "$work/tree"
+if [ -n "${BENCH_PEERS:-}" ]; then
+    scripts/install-deps.sh peers
+    go test -run '^$' -bench . -benchtime 1x ./test/peers
 fi

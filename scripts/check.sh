@@ -3,13 +3,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-unformatted=$(gofmt -l api cmd internal test)
+unformatted=$(gofmt -l api cmd internal scripts test)
 if [ -n "$unformatted" ]; then
     echo "not formatted (gofmt -w): $unformatted" >&2
     exit 1
 fi
 go vet ./...
-go vet -tags all ./test ./test/faults ./internal/engine
+go vet -tags all ./test ./test/faults ./internal/engine ./internal/publish/...
 # That clients compile is seen by make test-all; here, that every package has files
 # for their systems.
 for system in darwin windows; do

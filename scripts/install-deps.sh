@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what nodesmith needs of a Debian or Ubuntu machine, and with the
 # argument "tests" what its tests judge it by as well, with "all" also what
-# make test-all does (an SSH server among it). Does nothing, and needs no
-# network, where everything is there.
+# make test-all does (an SSH server among it), with "peers" what benchmarks
+# compare it with. Does nothing, and needs no network, where everything is there.
 set -euo pipefail
 
 # program -> package
@@ -19,6 +19,12 @@ if [ "$tests" = all ]; then
     needs+=(
         sshd=openssh-server
         ssh=openssh-client
+    )
+fi
+if [ "$tests" = peers ]; then
+    needs+=(
+        mmdebstrap=mmdebstrap
+        apt-ftparchive=apt-utils
     )
 fi
 if [ "$tests" = tests ]; then
