@@ -22,6 +22,9 @@ import (
 	"nodesmith.dev/nodesmith/internal/report"
 )
 
+// contractVersion is the version of what contract list --json prints.
+const contractVersion = "nodesmith.dev/contract/v1alpha1"
+
 func contractCommand(s streams) *cobra.Command {
 	c := &cobra.Command{
 		Use: "contract", Short: "Show what an image has to be",
@@ -34,7 +37,7 @@ func contractCommand(s streams) *cobra.Command {
 		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			if asJSON {
-				return printJSON(s.out, contract.List())
+				return printJSON(s.out, map[string]any{"apiVersion": contractVersion, "kind": report.ContractKind, "checks": contract.List()})
 			}
 			for _, check := range contract.List() {
 				if _, err := fmt.Fprintf(s.out, "%-36s %-12s %s\n", check.ID, check.Severity, check.Title); err != nil {
@@ -44,7 +47,7 @@ func contractCommand(s streams) *cobra.Command {
 			return nil
 		},
 	}
-	list.Flags().BoolVar(&asJSON, "json", false, "print everything about the checks as JSON")
+	list.Flags().BoolVar(&asJSON, "json", false, "print everything about the checks as one JSON document, a ContractReport")
 	c.AddCommand(list)
 	return c
 }

@@ -87,12 +87,13 @@ func TestTheContractIsListed(t *testing.T) {
 	if exit := Main([]string{"contract", "list", "--json"}, &asJSON, &errOut); exit != 0 {
 		t.Fatal(exit, errOut.String())
 	}
-	var checks []contract.Check
-	if err := json.Unmarshal(asJSON.Bytes(), &checks); err != nil {
+	reporttest.Validate(t, report.ContractKind, asJSON.Bytes())
+	var document struct{ Checks []contract.Check }
+	if err := json.Unmarshal(asJSON.Bytes(), &document); err != nil {
 		t.Fatal(err)
 	}
-	if lines := strings.Count(text.String(), "\n"); lines != len(checks) || lines != len(contract.List()) {
-		t.Errorf("%d lines and %d checks", lines, len(checks))
+	if lines := strings.Count(text.String(), "\n"); lines != len(document.Checks) || lines != len(contract.List()) {
+		t.Errorf("%d lines and %d checks", lines, len(document.Checks))
 	}
 }
 

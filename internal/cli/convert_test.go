@@ -10,6 +10,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/inspect"
 	"nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/report/reporttest"
 )
 
 // command runs nodesmith with args and returns what it printed and its exit code.
@@ -56,11 +57,12 @@ func TestConvertMakesEveryFormatAndInspectReadsIt(t *testing.T) {
 		if code != 0 {
 			t.Fatalf("inspect %s: exit code %d: %s", file, code, errOut)
 		}
+		reporttest.Validate(t, inspect.ReportKind, []byte(out))
 		var report inspect.Report
 		if err := json.Unmarshal([]byte(out), &report); err != nil {
 			t.Fatal(err)
 		}
-		if report.Version != inspect.Version || report.VirtualSize < 3<<20 || report.PartitionTable != "mbr" || len(report.Partitions) != 1 ||
+		if report.VirtualSize < 3<<20 || report.PartitionTable != "mbr" || len(report.Partitions) != 1 ||
 			report.Partitions[0].FileSystem != "ext4" || report.Partitions[0].Label != "rootfs" || len(report.SHA256) != 64 {
 			t.Errorf("%s: %+v", file, report)
 		}

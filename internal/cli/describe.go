@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"nodesmith.dev/nodesmith/internal/progress/display"
+	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/store"
 )
 
@@ -19,6 +20,7 @@ const descriptionVersion = "nodesmith.dev/image/v1alpha1"
 // description is everything that the store knows of an image.
 type description struct {
 	APIVersion string     `json:"apiVersion"`
+	Kind       string     `json:"kind"`
 	Image      imageEntry `json:"image"`
 	// SharedBytes is what other images have, too, OwnBytes what would be freed
 	// without this one.
@@ -61,7 +63,7 @@ type documentDescription struct {
 
 // describe collects what the store knows of an image.
 func describe(ctx context.Context, images *store.Store, i store.Image) (description, error) {
-	d := description{APIVersion: descriptionVersion, Image: entryOf(i), Disks: []diskDescription{}, Documents: []documentDescription{}}
+	d := description{APIVersion: descriptionVersion, Kind: report.ImageKind, Image: entryOf(i), Disks: []diskDescription{}, Documents: []documentDescription{}}
 	shared, own, err := images.Shared(ctx, i)
 	if err != nil {
 		return d, err
@@ -89,7 +91,7 @@ func describeDisk(ctx context.Context, images *store.Store, disk *store.Disk) (d
 	d := diskDescription{
 		Infrastructure: disk.Infrastructure, Architecture: disk.Architecture, Manifest: disk.Manifest.Digest.String(), Digest: disk.Digest.String(),
 		SizeBytes: disk.Table.Size, Chunks: len(disk.Table.Chunks), ChunkBytes: disk.Table.ChunkSize, StoredBytes: disk.Table.StoredBytes(),
-		Whole: disk.Whole(), Firmware: disk.Firmware, Reports: []reportDescription{},
+		Whole: disk.Whole(), Firmware: append([]string{}, disk.Firmware...), Formats: []string{}, Reports: []reportDescription{},
 	}
 	for _, f := range disk.Formats {
 		d.Formats = append(d.Formats, f.Name)

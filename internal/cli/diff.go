@@ -48,7 +48,7 @@ the bytes of files that changed.`,
 	f := c.Flags()
 	f.StringVar(&o.from, "from", "", "the format of both files, if their content should not decide")
 	f.BoolVar(&o.blocks, "blocks", false, "show what lies in the blocks of the disks that differ")
-	f.BoolVar(&o.asJSON, "json", false, "print the report as JSON ("+diff.APIVersion+")")
+	f.BoolVar(&o.asJSON, "json", false, "print one JSON document, a "+diff.ReportKind)
 	f.BoolVar(&o.all, "all", false, "list every file, also those that differ in their times alone")
 	f.BoolVar(&o.exitCode, "exit-code", false, fmt.Sprintf("exit with %d if they differ", fault.Different.ExitCode()))
 	return c

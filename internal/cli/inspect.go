@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +12,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/inspect"
+	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/store"
 )
 
@@ -36,20 +36,18 @@ documents that belong to it, and what of it other images have, too.
 			if err := readable(args[0], from); err != nil {
 				return err
 			}
-			report, err := inspect.File(c.Context(), args[0], from, !noDigest)
+			found, err := inspect.File(c.Context(), args[0], from, !noDigest)
 			if err != nil {
 				return readFault(err)
 			}
 			if asJSON {
-				encoder := json.NewEncoder(s.out)
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(report)
+				return printJSON(s.out, found)
 			}
-			return printInspection(s.out, report)
+			return printInspection(s.out, found)
 		},
 	}
 	c.Flags().StringVar(&from, "from", "", "FILE's format, if its content should not decide")
-	c.Flags().BoolVar(&asJSON, "json", false, "print the report as JSON ("+inspect.Version+")")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document: an "+report.ImageKind+" of an image in the store, an "+inspect.ReportKind+" of a file")
 	c.Flags().BoolVar(&noDigest, "no-digest", false, "leave out the digest, which reads the whole file")
 	return c
 }

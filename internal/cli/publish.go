@@ -20,6 +20,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/pipeline"
 	"nodesmith.dev/nodesmith/internal/progress/display"
 	"nodesmith.dev/nodesmith/internal/publish"
+	"nodesmith.dev/nodesmith/internal/report"
 )
 
 // wantedLevel is what an image has to be proven to be published without a word.
@@ -40,7 +41,7 @@ func (o *publishing) register(c *cobra.Command) {
 	f.StringVarP(&o.file, "file", "f", "", "the PublishTarget, or a NodeImage with spec.publish, `FILE` (- reads standard input)")
 	f.StringArrayVar(&o.set, "set", nil, "override a field of it: `PATH=VALUE` (repeatable)")
 	f.StringSliceVar(&o.to, "to", nil, "infrastructures to publish to: `"+strings.Join(publishable(), "|")+"` (default: all that FILE has)")
-	f.BoolVar(&o.json, "json", false, "print plans and results as JSON")
+	f.BoolVar(&o.json, "json", false, "print JSON documents, one a line: "+report.PublishPlanKind+", of list "+report.PublishedKind)
 }
 
 // publishable are the infrastructures that there are publishers for.
@@ -320,7 +321,7 @@ func (o *publishing) show(s streams, errands []*errand) error {
 }
 
 func showJSON(w io.Writer, plan *publish.Plan) error {
-	document := planDocument{APIVersion: publishVersion, Kind: "Plan", Place: plan.Place, Image: plan.Image.String(), Bytes: plan.Bytes(), Steps: []stepDocument{}}
+	document := planDocument{APIVersion: publishVersion, Kind: report.PublishPlanKind, Place: plan.Place, Image: plan.Image.String(), Bytes: plan.Bytes(), Steps: []stepDocument{}}
 	for _, step := range plan.Steps {
 		document.Steps = append(document.Steps, stepDocument{step.ID, step.Action, step.Region, step.Kind, step.Name, step.Bytes, step.Why})
 	}

@@ -26,6 +26,8 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/formattest"
 	"nodesmith.dev/nodesmith/internal/manifest"
 	"nodesmith.dev/nodesmith/internal/proof"
+	"nodesmith.dev/nodesmith/internal/report"
+	"nodesmith.dev/nodesmith/internal/report/reporttest"
 	"nodesmith.dev/nodesmith/internal/store"
 )
 
@@ -78,6 +80,17 @@ func vCenters(t *testing.T, count int) string {
 	return text
 }
 
+// validateLines holds each of so many lines against the schema of a kind of document.
+func validateLines(t *testing.T, kind, lines string, count int) {
+	t.Helper()
+	if n := strings.Count(lines, "\n"); n != count {
+		t.Errorf("%d documents, want %d:\n%s", n, count, lines)
+	}
+	for line := range strings.Lines(lines) {
+		reporttest.Validate(t, kind, []byte(line))
+	}
+}
+
 func TestPublishListStatusAndRetract(t *testing.T) {
 	image, target := published(t)
 	plan := output(t, "publish", image, "-f", target, "--dry-run")
@@ -90,7 +103,9 @@ func TestPublishListStatusAndRetract(t *testing.T) {
 	}
 	output(t, "publish", strings.TrimSuffix(image, "-vsphere.ova"), "-f", target, "--yes-unverified")
 	var again planDocument
-	decoder := json.NewDecoder(strings.NewReader(output(t, "publish", image, "-f", target, "--yes-unverified", "--json")))
+	planned := output(t, "publish", image, "-f", target, "--yes-unverified", "--json")
+	validateLines(t, report.PublishPlanKind, planned, 2)
+	decoder := json.NewDecoder(strings.NewReader(planned))
 	for range 2 {
 		if err := decoder.Decode(&again); err != nil || again.Bytes != 0 || len(again.Steps) != 5 || again.Steps[0].Action != "exists" {
 			t.Errorf("published already, and the plan is %+v, %v", again, err)
@@ -99,6 +114,8 @@ func TestPublishListStatusAndRetract(t *testing.T) {
 	if status := output(t, "publish", "status", image); strings.Count(status, "done         create virtual machine") != 2 || strings.Contains(status, "not finished") {
 		t.Errorf("status\n%s", status)
 	}
+	validateLines(t, report.PublishStatusKind, output(t, "publish", "status", image, "--json"), 2)
+	validateLines(t, report.PublishedKind, output(t, "publish", "list", "-f", target, "--json"), 2)
 	if list := output(t, "publish", "list", "-f", target); strings.Count(list, "debian-12-kube-v1.34.0  v1.34.0     unverified") != 2 {
 		t.Errorf("list\n%s", list)
 	}
@@ -246,6 +263,7 @@ func TestAnImageOfTheStoreIsPublishedOnceItIsProven(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	reporttest.Validate(t, report.ImageKind, []byte(output(t, "inspect", "web:v1", "--json")))
 	output(t, "publish", "web:v1", "-f", target)
 	if list := output(t, "publish", "list", "-f", target); strings.Count(list, "debian-12-kube-v1.34.0  v1.34.0     boot") != 2 {
 		t.Errorf("list\n%s", list)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -21,6 +22,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/infra"
 	"nodesmith.dev/nodesmith/internal/manifest"
 	"nodesmith.dev/nodesmith/internal/publish"
+	"nodesmith.dev/nodesmith/internal/report"
 	"nodesmith.dev/nodesmith/internal/store/chunked"
 )
 
@@ -187,26 +189,45 @@ type statusDocument struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 	publish.Header
-	Steps []publish.Entry `json:"steps"`
+	Steps []stepStatus `json:"steps"`
+}
+
+// stepStatus is a step that was begun, and what it made.
+type stepStatus struct {
+	ID     string            `json:"id"`
+	Action publish.Action    `json:"action"`
+	Region string            `json:"region,omitempty"`
+	Kind   string            `json:"kind"`
+	Name   string            `json:"name"`
+	Done   bool              `json:"done"`
+	Notes  map[string]string `json:"notes,omitempty"`
+}
+
+// statusOf leaves out the longer notes, which are the publisher's own bookkeeping.
+func statusOf(e publish.Entry) stepStatus {
+	notes := maps.Clone(e.Notes)
+	maps.DeleteFunc(notes, func(_, value string) bool { return len(value) > 80 })
+	return stepStatus{e.Step, e.Action, e.Region, e.Kind, e.Name, e.Done, notes}
 }
 
 func showStatus(s streams, state publish.State, asJSON bool) error {
-	header := state.Header()
+	document := statusDocument{APIVersion: publishVersion, Kind: report.PublishStatusKind, Header: state.Header(), Steps: []stepStatus{}}
+	for _, e := range state.Entries() {
+		document.Steps = append(document.Steps, statusOf(e))
+	}
 	if asJSON {
-		return json.NewEncoder(s.out).Encode(statusDocument{publishVersion, "Status", header, state.Entries()})
+		return json.NewEncoder(s.out).Encode(document)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s at %s (%s)\n", header.Image, header.Place, header.Digest)
-	for _, e := range state.Entries() {
+	fmt.Fprintf(&b, "%s at %s (%s)\n", document.Image, document.Place, document.Digest)
+	for _, step := range document.Steps {
 		done := "done"
-		if !e.Done {
+		if !step.Done {
 			done = "not finished"
 		}
-		fmt.Fprintf(&b, "  %-12s %s", done, words(string(e.Action), e.Region, e.Kind, e.Name))
-		for key, value := range sorted(e.Notes) {
-			if len(value) <= 80 { // longer ones are the publisher's own bookkeeping
-				fmt.Fprintf(&b, " %s=%s", key, value)
-			}
+		fmt.Fprintf(&b, "  %-12s %s", done, words(string(step.Action), step.Region, step.Kind, step.Name))
+		for key, value := range sorted(step.Notes) {
+			fmt.Fprintf(&b, " %s=%s", key, value)
 		}
 		b.WriteByte('\n')
 	}

@@ -16,6 +16,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/publish"
+	"nodesmith.dev/nodesmith/internal/report"
 )
 
 // sorted yields a map in the order of its keys.
@@ -92,7 +93,7 @@ func (o *publishing) list(s streams, all []publish.Published) error {
 	if o.json {
 		for _, p := range all {
 			document := publishedDocument{
-				publishVersion, "Published", p.Place, p.Region, p.Kind, p.ID, p.Name, p.Digest.String(), p.Kubernetes, p.Level, p.Created, append([]string{}, p.UsedBy...),
+				publishVersion, report.PublishedKind, p.Place, p.Region, p.Kind, p.ID, p.Name, p.Digest.String(), p.Kubernetes, p.Level, p.Created, append([]string{}, p.UsedBy...),
 			}
 			if err := json.NewEncoder(s.out).Encode(document); err != nil {
 				return err
@@ -138,7 +139,7 @@ what it made. It asks no infrastructure.`,
 			return nil
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document for each image and place")
+	c.Flags().BoolVar(&asJSON, "json", false, "print a JSON document for each image and place, a "+report.PublishStatusKind)
 	return c
 }
 

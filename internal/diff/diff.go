@@ -20,8 +20,11 @@ import (
 	"nodesmith.dev/nodesmith/internal/imagefs"
 )
 
-// APIVersion is that of a Report's JSON form.
-const APIVersion = "nodesmith.dev/diff/v1alpha1"
+// APIVersion and ReportKind are those of a Report's JSON form.
+const (
+	APIVersion = "nodesmith.dev/diff/v1alpha1"
+	ReportKind = "DiffReport"
+)
 
 // Disk is one of the two sides.
 type Disk struct {
@@ -32,6 +35,7 @@ type Disk struct {
 // Report is how b differs from a.
 type Report struct {
 	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
 	A          string `json:"a"`
 	B          string `json:"b"`
 	Equal      bool   `json:"equal"`
@@ -73,7 +77,7 @@ type Change struct {
 // Disks compares two disks; with classes, it also says what lies in the blocks
 // that differ.
 func Disks(ctx context.Context, a, b Disk, classes bool) (*Report, error) {
-	r := &Report{APIVersion: APIVersion, A: a.Name, B: b.Name}
+	r := &Report{APIVersion: APIVersion, Kind: ReportKind, A: a.Name, B: b.Name}
 	pages, err := comparePages(ctx, a, b)
 	if err != nil {
 		return nil, err

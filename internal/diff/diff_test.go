@@ -16,6 +16,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/diff"
 	"nodesmith.dev/nodesmith/internal/format"
 	"nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/report/reporttest"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
 
@@ -114,6 +115,7 @@ func compare(t testing.TB, a, b string) *diff.Report {
 	if err != nil {
 		t.Fatal(err)
 	}
+	reporttest.Validate(t, diff.ReportKind, r)
 	return r
 }
 

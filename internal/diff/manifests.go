@@ -9,7 +9,7 @@ import (
 
 // Manifests compares what two manifests say; a and b name them.
 func Manifests(a, b string, left, right *manifest.Manifest) *Report {
-	r := &Report{APIVersion: APIVersion, A: a, B: b, Equal: true}
+	r := &Report{APIVersion: APIVersion, Kind: ReportKind, A: a, B: b, Equal: true}
 	for _, s := range manifestSections {
 		r.add(s.name, s.of(left), s.of(right))
 	}

@@ -22,10 +22,15 @@ const (
 	VerifyKind = "VerifyReport"
 
 	// Those of documents with a version of their own.
-	ConfigKind  = "ConfigReport"
-	ImagesKind  = "ImagesReport"
-	PruneKind   = "PruneReport"
-	VersionKind = "VersionReport"
+	ConfigKind        = "ConfigReport"
+	ContractKind      = "ContractReport"
+	ImageKind         = "ImageReport"
+	ImagesKind        = "ImagesReport"
+	PruneKind         = "PruneReport"
+	PublishPlanKind   = "PublishPlanReport"
+	PublishStatusKind = "PublishStatusReport"
+	PublishedKind     = "PublishedReport"
+	VersionKind       = "VersionReport"
 )
 
 // Build is what build --json prints.

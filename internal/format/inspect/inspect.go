@@ -15,14 +15,18 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/ova"
 )
 
-// Version is that of Report's JSON form.
-const Version = "nodesmith.dev/inspect/v1"
+// APIVersion and ReportKind are those of a Report's JSON form.
+const (
+	APIVersion = "nodesmith.dev/inspect/v1alpha1"
+	ReportKind = "InspectReport"
+)
 
 // Report is what is known of one file. Sizes are in bytes.
 type Report struct {
-	Version string `json:"version"`
-	File    string `json:"file"`
-	Format  string `json:"format"`
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	File       string `json:"file"`
+	Format     string `json:"format"`
 	// VirtualSize is the disk's, FileSize the file's, StoredSize what it takes
 	// on the file system it lies on, DataSize what of the disk is mapped to data.
 	VirtualSize int64 `json:"virtualSize"`
@@ -60,7 +64,7 @@ type Partition struct {
 // File inspects the file at path, as the named format or as what it looks like;
 // the digest reads all of it.
 func File(ctx context.Context, path, formatName string, digest bool) (Report, error) {
-	report := Report{Version: Version, File: path}
+	report := Report{APIVersion: APIVersion, Kind: ReportKind, File: path}
 	image, err := known.OpenFile(path, formatName)
 	if err != nil {
 		return report, err
