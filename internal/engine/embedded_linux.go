@@ -93,7 +93,7 @@ func connect(ctx context.Context, options Options, interrupted <-chan struct{}) 
 			notice.Stop()
 			return own(ctx, options, interrupted, owner)
 		}
-		c, err := join(ctx, socket)
+		c, err := join(ctx, socket, interrupted)
 		if err == nil {
 			return connection{client: c, joined: true, close: c.Close}, nil
 		}
@@ -108,8 +108,8 @@ func connect(ctx context.Context, options Options, interrupted <-chan struct{}) 
 }
 
 // join connects to the engine of the process that owns the state directory.
-func join(ctx context.Context, socket string) (*client.Client, error) {
-	c, err := client.New(ctx, "unix://"+socket)
+func join(ctx context.Context, socket string, interrupted <-chan struct{}) (*client.Client, error) {
+	c, err := client.New(ctx, "unix://"+socket, untilInterrupted(interrupted))
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +227,8 @@ func embed(ctx context.Context, options Options, interrupted <-chan struct{}) (_
 	if err != nil {
 		return connection{}, err
 	}
-	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
+	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage),
+		grpc.ChainStreamInterceptor(whileAsked))
 	controller.Register(server)
 	pipe := bufconn.Listen(1 << 20)
 	socket, err := listen(ctx, filepath.Join(options.Root, "engine.sock"))
@@ -237,7 +238,7 @@ func embed(ctx context.Context, options Options, interrupted <-chan struct{}) (_
 	for _, listener := range []net.Listener{pipe, socket} {
 		go func() { _ = server.Serve(listener) }() // ends with server.Stop
 	}
-	c, err := client.New(ctx, "passthrough:///buildkit", client.WithContextDialer(
+	c, err := client.New(ctx, "passthrough:///buildkit", untilInterrupted(interrupted), client.WithContextDialer(
 		func(ctx context.Context, _ string) (net.Conn, error) { return pipe.DialContext(ctx) }))
 	if err != nil {
 		server.Stop()

@@ -224,6 +224,9 @@ type solveFunc func(ctx context.Context, c *client.Client, events chan *client.S
 // engine goes away meanwhile, the solve goes on in this one.
 func (e *Engine) watched(ctx context.Context, title string, solve solveFunc) error {
 	for {
+		if ctx.Err() != nil {
+			return interruption(ctx, title)
+		}
 		conn, err := e.connection(ctx)
 		if err != nil {
 			return err
@@ -233,7 +236,7 @@ func (e *Engine) watched(ctx context.Context, title string, solve solveFunc) err
 		case failure == nil:
 			return nil
 		case ctx.Err() != nil:
-			return fault.New(fault.Interrupted, "run the same command again: it goes on where it stopped", "%s: %w", title, context.Cause(ctx))
+			return interruption(ctx, title)
 		case conn.joined && grpcerrors.Code(failure) == codes.Unavailable:
 			if err := e.replace(ctx, conn); err != nil {
 				return err
@@ -248,6 +251,11 @@ func (e *Engine) watched(ctx context.Context, title string, solve solveFunc) err
 			return err
 		}
 	}
+}
+
+// interruption is the failure of what ctx ended.
+func interruption(ctx context.Context, title string) error {
+	return fault.New(fault.Interrupted, "run the same command again: it goes on where it stopped", "%s: %w", title, context.Cause(ctx))
 }
 
 // explain says which step failed, with its last lines.

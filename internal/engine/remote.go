@@ -102,7 +102,7 @@ func dial(ctx context.Context, options Options) (connection, error) {
 	if r.open() {
 		options.Log("the connection to %s is not encrypted: whoever is on the way can change what is built", r.Address)
 	}
-	c, err := client.New(ctx, r.Address, r.TLS.options(r.host())...)
+	c, err := client.New(ctx, r.Address, append(r.TLS.options(r.host()), untilInterrupted(ctx.Done()))...)
 	if err != nil {
 		return connection{}, fault.New(fault.Usage, "", "engine %s: %w", r.Address, err)
 	}
