@@ -81,6 +81,16 @@ func BuildKit(t testing.TB, name string) string {
 	return program
 }
 
+// ClusterAPI compiles one of the programs in test/clusterapi, which are Cluster
+// API's providers in part.
+func ClusterAPI(t testing.TB, name string) string {
+	t.Helper()
+	dir := filepath.Join(filepath.Dir(strings.TrimSpace(goCommand(t, "env", "GOMOD"))), "test", "clusterapi")
+	program := filepath.Join(programs(t), "clusterapi-"+name)
+	goCommand(t, "-C", dir, "build", "-o", program, "./"+name)
+	return program
+}
+
 // programs is the folder of programs that tests compile; it outlives the test.
 func programs(t testing.TB) string {
 	t.Helper()
