@@ -258,6 +258,7 @@ func TestAUsersFileChangesTheNodeAndNothingBelow(t *testing.T) {
 	if got, want := strings.Join(stepsRun(t, r.err), ", "), "node: configure, qemu: assemble disk"; got != want {
 		t.Errorf("steps that ran: %s; want %s", got, want)
 	}
+	sendsUnderTwoPercent(t, qcow2(), filepath.Join(dir, "debian-12-qemu.qcow2"))
 }
 
 func TestLockedNeedsALockThatFits(t *testing.T) {
