@@ -66,6 +66,9 @@ func (m *model) checkStructure(at string, s *shape, value any) (bad []string) {
 
 // checkScalar checks a string, a number, a truth value or a time.
 func (s *shape) checkScalar(at string, value any) []string {
+	if s.Type == "timestamp" || s.Type == "blob" { // a blob's text would be half a megabyte of numbers
+		return nil
+	}
 	text := fmt.Sprint(value)
 	switch s.Type {
 	case "integer", "long":
@@ -84,8 +87,6 @@ func (s *shape) checkScalar(at string, value any) []string {
 		if text != "true" && text != "false" {
 			return []string{fmt.Sprintf("%s is %q, neither true nor false", at, text)}
 		}
-		return nil
-	case "timestamp", "blob":
 		return nil
 	}
 	if _, number := value.(json.Number); number {
