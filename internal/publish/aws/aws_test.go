@@ -219,6 +219,20 @@ func (a *account) Check(t testing.TB, image publish.Image, present bool) {
 		if err != nil || !slices.Equal(names(shared), []string{"account 444455556666"}) {
 			t.Errorf("%s: shared with %v, %v", name, names(shared), err)
 		}
+		checkDisksShared(t, r, images[0])
+	}
+}
+
+// checkDisksShared holds that whom the AMI is shared with may read its snapshots.
+func checkDisksShared(t testing.TB, r *region, image types.Image) {
+	t.Helper()
+	for _, disk := range disksOf(image) {
+		out, err := r.look.DescribeSnapshotAttribute(t.Context(), &ec2.DescribeSnapshotAttributeInput{
+			SnapshotId: &disk, Attribute: types.SnapshotAttributeNameCreateVolumePermission,
+		})
+		if err != nil || len(out.CreateVolumePermissions) != 1 || aws.ToString(out.CreateVolumePermissions[0].UserId) != "444455556666" {
+			t.Errorf("%s: snapshot %s is shared with %+v, %v", r.name, disk, out, err)
+		}
 	}
 }
 

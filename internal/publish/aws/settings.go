@@ -79,11 +79,15 @@ func (j *job) planShare(ctx context.Context, r *region, image *types.Image) erro
 	}
 	j.changes(r, "share", "permission", strings.Join(names(want), ", "), "", len(missing) == 0, func(ctx context.Context, run *publish.Run) error {
 		id := j.id(run, r)
+		// First, since a plan takes an AMI that is shared for done.
+		if err := j.shareDisks(ctx, r, id); err != nil {
+			return err
+		}
 		_, err := r.ec2.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: &id, LaunchPermission: &types.LaunchPermissionModifications{Add: want}})
 		if err != nil {
 			return fmt.Errorf("%s: share %s: %w", r.name, id, err)
 		}
-		return j.shareDisks(ctx, r, id)
+		return nil
 	})
 	return nil
 }
