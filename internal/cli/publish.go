@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -32,8 +31,11 @@ type publishing struct {
 	to         []string
 	dryRun     bool
 	unverified bool
-	json       bool
-	progress   progressFlag
+	// retracts says that images are taken away: their digest is enough, and no proof
+	// is asked for.
+	retracts bool
+	json     bool
+	progress progressFlag
 }
 
 func (o *publishing) register(c *cobra.Command) {
@@ -144,14 +146,6 @@ func (o *publishing) choose(spec v1alpha1.PublishSpec) error {
 	return nil
 }
 
-// errand is one image for one place.
-type errand struct {
-	publisher publish.Publisher
-	image     publish.Image
-	journal   *publish.Journal
-	plan      *publish.Plan
-}
-
 func (o *publishing) publish(c *cobra.Command, s streams, name string) (err error) {
 	ctx := c.Context()
 	spec, buildContext, closer, err := o.targets(c.InOrStdin())
@@ -175,7 +169,7 @@ func (o *publishing) publishTo(ctx context.Context, s streams, name string, spec
 // run plans all errands, and carries the plans out unless it is a rehearsal.
 func (o *publishing) run(ctx context.Context, s streams, errands []*errand) error {
 	if err := each(errands, func(e *errand) (err error) {
-		e.plan, err = publish.MakePlan(ctx, e.publisher, e.image, e.journal.State(), publish.Policy{})
+		e.plan, err = publish.MakePlan(ctx, e.publisher, e.image, e.earlier, publish.Policy{})
 		return err
 	}); err != nil {
 		return err
@@ -184,62 +178,6 @@ func (o *publishing) run(ctx context.Context, s streams, errands []*errand) erro
 		return err
 	}
 	return o.apply(ctx, s, errands)
-}
-
-// errands opens the images, the journals and the publishers. An image is opened
-// once for all places of its infrastructure.
-func (o *publishing) errands(ctx context.Context, name string, spec v1alpha1.PublishSpec, buildContext fs.FS) (errands []*errand, closeAll func() error, err error) {
-	var closers []func() error
-	closeAll = func() (err error) {
-		for _, c := range slices.Backward(closers) {
-			err = errors.Join(err, c())
-		}
-		return err
-	}
-	for _, infrastructure := range o.to {
-		image, closer, err := openPublished(ctx, name, infrastructure)
-		if err != nil {
-			return nil, closeAll, err
-		}
-		closers = append(closers, closer.Close)
-		if image.Level < wantedLevel && !o.unverified && !o.dryRun {
-			return nil, closeAll, fault.New(fault.Usage, "prove it (nodesmith verify --level "+wantedLevel.String()+"), or say --yes-unverified",
-				"%s is %s: it was not proven to %s", image.Reference, image.Level, wantedLevel)
-		}
-		all, err := publishers[infrastructure](ctx, spec, buildContext)
-		if err != nil {
-			return nil, closeAll, err
-		}
-		for _, p := range all {
-			closers = append(closers, func() error { return closePublisher(ctx, p) })
-			journal, err := openJournal(p.Place(), image)
-			if err != nil {
-				return nil, closeAll, err
-			}
-			closers = append(closers, journal.Close)
-			errands = append(errands, &errand{publisher: p, image: image, journal: journal})
-		}
-	}
-	return errands, closeAll, nil
-}
-
-// closePublisher ends a publisher's session, if it has one.
-func closePublisher(ctx context.Context, p publish.Publisher) error {
-	if c, ok := p.(interface{ Close(context.Context) error }); ok {
-		return c.Close(context.WithoutCancel(ctx))
-	}
-	return nil
-}
-
-// each runs do for all errands at once. That one place fails ends no other's.
-func each(errands []*errand, do func(*errand) error) error {
-	errs := make([]error, len(errands))
-	var all sync.WaitGroup
-	for i, e := range errands {
-		all.Go(func() { errs[i] = do(e) })
-	}
-	all.Wait()
-	return errors.Join(errs...)
 }
 
 // apply carries the plans out, and prints what is there then.
@@ -254,6 +192,9 @@ func (o *publishing) apply(ctx context.Context, s streams, errands []*errand) er
 	}
 	defer shown.display.Close()
 	err = each(errands, func(e *errand) error {
+		if len(e.plan.Steps) == 0 { // nothing is there that could be taken away
+			return nil
+		}
 		header := publish.Header{Place: e.plan.Place, Image: e.image.Reference, Digest: e.image.Digest}
 		if err := e.journal.SetHeader(header); err != nil {
 			return err

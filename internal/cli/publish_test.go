@@ -97,6 +97,9 @@ func TestPublishListStatusAndRetract(t *testing.T) {
 	if n := strings.Count(plan, "create  virtual machine debian-12-kube-v1.34.0"); n != 2 {
 		t.Errorf("the plan is\n%s", plan)
 	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(image), "state", "*")); err != nil || len(left) > 0 {
+		t.Errorf("a rehearsal left %q, %v", left, err)
+	}
 	var out, errOut strings.Builder
 	if code := Main([]string{"publish", image, "-f", target}, &out, &errOut); code != fault.Usage.ExitCode() || !strings.Contains(errOut.String(), "--yes-unverified") {
 		t.Errorf("an unproven image: exit code %d: %s", code, errOut.String())
@@ -122,6 +125,44 @@ func TestPublishListStatusAndRetract(t *testing.T) {
 	output(t, "publish", "retract", image, "-f", target)
 	if list := output(t, "publish", "list", "-f", target, "--json"); list != "" {
 		t.Errorf("after retract the list is\n%s", list)
+	}
+	if status := output(t, "publish", "status", image); strings.Count(status, "\n  nothing\n") != 2 {
+		t.Errorf("after retract the status is\n%s", status)
+	}
+}
+
+// What is published is taken away by its digest when the image is no longer there,
+// and the journal neither.
+func TestAnImageThatIsGoneIsRetractedByItsDigest(t *testing.T) {
+	for name, journal := range map[string]bool{"on the same machine": true, "on another": false} {
+		t.Run(name, func(t *testing.T) {
+			image, target := published(t)
+			output(t, "publish", image, "-f", target, "--yes-unverified")
+			var listed publishedDocument
+			if err := json.NewDecoder(strings.NewReader(output(t, "publish", "list", "-f", target, "--json"))).Decode(&listed); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(image); err != nil {
+				t.Fatal(err)
+			}
+			if !journal {
+				t.Setenv("XDG_STATE_HOME", t.TempDir())
+			}
+			var out, errOut strings.Builder
+			if code := Main([]string{"publish", listed.Digest, "-f", target, "--yes-unverified"}, &out, &errOut); code != fault.Usage.ExitCode() {
+				t.Errorf("publishing a digest: exit code %d: %s", code, errOut.String())
+			}
+			if plan := output(t, "publish", "retract", listed.Digest, "-f", target, "--dry-run"); strings.Count(plan, "delete  template") != 2 {
+				t.Errorf("the plan is\n%s", plan)
+			}
+			output(t, "publish", "retract", listed.Digest, "-f", target)
+			if list := output(t, "publish", "list", "-f", target, "--json"); list != "" {
+				t.Errorf("after retract the list is\n%s", list)
+			}
+			if status := output(t, "publish", "status"); journal && strings.Count(status, image+" at vsphere") != 2 {
+				t.Errorf("the journals forgot what the image was called\n%s", status)
+			}
+		})
 	}
 }
 

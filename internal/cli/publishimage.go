@@ -155,14 +155,6 @@ func journalFile(dir, place string, image publish.Image) string {
 	return filepath.Join(dir, name[:min(len(name), 80)]+"-"+hex.EncodeToString(sum[:4]), image.Digest.Encoded()+".journal")
 }
 
-func openJournal(place string, image publish.Image) (*publish.Journal, error) {
-	dir, err := host.PublishDir()
-	if err != nil {
-		return nil, err
-	}
-	return publish.OpenJournal(journalFile(dir, place, image))
-}
-
 // journals reads all journals.
 func journals() ([]publish.State, error) {
 	dir, err := host.PublishDir()
@@ -179,7 +171,9 @@ func journals() ([]publish.State, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, state)
+		if len(state) > 0 { // a run that was ended before it began anything leaves none
+			all = append(all, state)
+		}
 	}
 	return all, nil
 }
@@ -220,6 +214,9 @@ func showStatus(s streams, state publish.State, asJSON bool) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s at %s (%s)\n", document.Image, document.Place, document.Digest)
+	if len(document.Steps) == 0 {
+		b.WriteString("  nothing\n") // it was taken away
+	}
 	for _, step := range document.Steps {
 		done := "done"
 		if !step.Done {

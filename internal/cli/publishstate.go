@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -102,9 +103,9 @@ func (o *publishing) list(s streams, all []publish.Published) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "PLACE\tREGION\tKIND\tID\tNAME\tKUBERNETES\tLEVEL\tUSED BY")
+	fmt.Fprintln(w, "PLACE\tREGION\tKIND\tID\tNAME\tKUBERNETES\tLEVEL\tDIGEST\tUSED BY")
 	for _, p := range all {
-		fmt.Fprintln(w, strings.Join([]string{p.Place, p.Region, p.Kind, p.ID, p.Name, p.Kubernetes, p.Level, strings.Join(p.UsedBy, ", ")}, "\t"))
+		fmt.Fprintln(w, strings.Join([]string{p.Place, p.Region, p.Kind, p.ID, p.Name, p.Kubernetes, p.Level, p.Digest.String(), strings.Join(p.UsedBy, ", ")}, "\t"))
 	}
 	return w.Flush()
 }
@@ -124,8 +125,7 @@ what it made. It asks no infrastructure.`,
 			}
 			shown := 0
 			for _, state := range all {
-				header := state.Header()
-				if len(args) == 1 && header.Image != args[0] && header.Digest.String() != args[0] && !strings.HasPrefix(header.Image, args[0]+"-") {
+				if len(args) == 1 && !isOf(state.Header(), args[0]) {
 					continue
 				}
 				shown++
@@ -143,12 +143,22 @@ what it made. It asks no infrastructure.`,
 	return c
 }
 
+// isOf says whether a journal is of what the user calls an image: as the run was
+// told, by its digest, or by what stands for several, NAME for NAME-INFRASTRUCTURE
+// and for NAME:TAG.
+func isOf(h publish.Header, name string) bool {
+	return h.Image == name || filepath.Clean(h.Image) == filepath.Clean(name) || h.Digest.String() == name ||
+		strings.HasPrefix(h.Image, name+"-") || strings.HasPrefix(h.Image, name+":")
+}
+
 func retractCommand(s streams) *cobra.Command {
 	var o publishing
 	c := &cobra.Command{
 		Use: "retract IMAGE -f FILE", Short: "Take an image away from where it was published",
 		Long: `Take an image away from every place that a PublishTarget names. What uses it is
-said first; what is in use is kept. --dry-run says it alone.`,
+said first; what is in use is kept. --dry-run says it alone. IMAGE is as for publish,
+or the digest of its disk, which list and status have: the image itself need not be
+there any more.`,
 		Args: oneArgument("IMAGE"),
 		RunE: func(c *cobra.Command, args []string) error { return o.retract(c, s, args[0]) },
 	}
@@ -160,7 +170,7 @@ said first; what is in use is kept. --dry-run says it alone.`,
 
 func (o *publishing) retract(c *cobra.Command, s streams, name string) (err error) {
 	ctx := c.Context()
-	o.unverified = true // to take it away needs no proof
+	o.retracts = true
 	spec, buildContext, closer, err := o.targets(c.InOrStdin())
 	if err != nil {
 		return err
@@ -172,7 +182,7 @@ func (o *publishing) retract(c *cobra.Command, s streams, name string) (err erro
 		return err
 	}
 	if err := each(errands, func(e *errand) (err error) {
-		e.plan, err = publish.MakeRetract(ctx, e.publisher, e.image.Digest, e.journal.State(), publish.Policy{})
+		e.plan, err = publish.MakeRetract(ctx, e.publisher, e.image.Digest, e.earlier, publish.Policy{})
 		return err
 	}); err != nil {
 		return err
