@@ -20,19 +20,20 @@ done
 
 cleanup() {
     govc vm.destroy "$clone" 2>/dev/null || true
+    "$nodesmith" publish retract "$image" -f "$target" || true
 }
 trap cleanup EXIT
 
 echo "1. a run that is killed while it sends"
 timeout --signal=KILL 20 "$nodesmith" publish "$image" -f "$target" --yes-unverified || true
-"$nodesmith" publish status
+"$nodesmith" publish status "$image"
 
 echo "2. the next one finishes it; the one after that does nothing"
 "$nodesmith" publish "$image" -f "$target" --yes-unverified
-"$nodesmith" publish "$image" -f "$target" --dry-run --json |
-    jq -es 'all(.[]; .bytes == 0 and all(.steps[]; .action == "exists"))' >/dev/null
+plan=$("$nodesmith" publish "$image" -f "$target" --dry-run --json)
+jq -e '.bytes == 0 and all(.steps[]; .action == "exists")' <<<"$plan" >/dev/null || { echo "a second run would not do nothing" >&2; exit 1; }
 
-template=$("$nodesmith" publish list -f "$target" --json | jq -rs 'map(select(.digest != ""))[0].name')
+template=$("$nodesmith" publish list -f "$target" --json | jq -er --argjson plan "$plan" 'select(.digest == $plan.image).name')
 echo "3. the template is $template, with this firmware, snapshot and properties"
 govc vm.info -json "$template" |
     jq '.virtualMachines[0] | {firmware: .config.firmware, secureBoot: .config.bootOptions.efiSecureBootEnabled,
@@ -57,4 +58,8 @@ echo "7. everything goes"
 govc vm.power -off -force "$clone"
 govc vm.destroy "$clone"
 "$nodesmith" publish retract "$image" -f "$target"
+if govc vm.info -json "$template" | jq -e '.virtualMachines | length > 0' >/dev/null; then
+    echo "$template is still there" >&2
+    exit 1
+fi
 echo "all of it held"
