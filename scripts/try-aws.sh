@@ -44,8 +44,8 @@ limited() { env "${credentials[@]}" "$@"; }
 credentials=()
 if [ -n "${ROLE:-}" ]; then
     policy=$(awk '/^## AWS$/ {aws = 1} aws && /^    {$/ {policy = 1} policy {print} policy && /^    }$/ {exit}' docs/publishing.md | jq -c .)
-    mapfile -t credentials < <(aws sts assume-role --role-arn "$ROLE" --role-session-name nodesmith-try --policy "$policy" |
-        jq -r '.Credentials | "AWS_ACCESS_KEY_ID=\(.AccessKeyId)", "AWS_SECRET_ACCESS_KEY=\(.SecretAccessKey)", "AWS_SESSION_TOKEN=\(.SessionToken)"')
+    answer=$(aws sts assume-role --region "$region" --role-arn "$ROLE" --role-session-name nodesmith-try --policy "$policy")
+    mapfile -t credentials < <(jq -r '.Credentials | "AWS_ACCESS_KEY_ID=\(.AccessKeyId)", "AWS_SECRET_ACCESS_KEY=\(.SecretAccessKey)", "AWS_SESSION_TOKEN=\(.SessionToken)"' <<<"$answer")
     credentials=(-u AWS_PROFILE "${credentials[@]}")
 fi
 
@@ -57,7 +57,8 @@ try() {
     limited bin/nodesmith publish "$1" -f "$target" --dry-run --json | jq -e '.bytes == 0 and all(.steps[]; .action == "exists")' >/dev/null ||
         { echo "a second run would not do nothing" >&2; exit 1; }
     ami=$(limited bin/nodesmith publish list -f "$target" --json | jq -er --arg digest "$digest" 'select(.digest == $digest).id')
-    snapshot=$(aws ec2 describe-images --region "$region" --image-ids "$ami" --query 'Images[0].BlockDeviceMappings[0].Ebs.SnapshotId' --output text)
+    snapshot=$(aws ec2 describe-snapshots --region "$region" --owner-ids self --filters "Name=tag:nodesmith-digest,Values=$digest" |
+        jq -er '.Snapshots[0].SnapshotId')
     limited go run scripts/ebs-compare.go "$region" "$snapshot" "$1"
 }
 
