@@ -2,6 +2,7 @@ package aws
 
 import (
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,8 +13,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
+	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/publish"
 	"nodesmith.dev/nodesmith/internal/publish/publishtest"
+	"nodesmith.dev/nodesmith/internal/publish/publishtest/faultproxy"
 )
 
 var quick = publish.Policy{Tries: 3, First: time.Millisecond, Longest: time.Millisecond}
@@ -21,11 +24,21 @@ var quick = publish.Policy{Tries: 3, First: time.Millisecond, Longest: time.Mill
 // publishTo publishes as the command line does, and returns the plan.
 func publishTo(t *testing.T, a *account, state string, target v1alpha1.AWSTarget, image publish.Image) *publish.Plan {
 	t.Helper()
+	plan, err := tryToPublish(t, a, state, filepath.Join(t.TempDir(), "journal"), target, image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}
+
+// tryToPublish is publishTo where it may fail.
+func tryToPublish(t *testing.T, a *account, state, path string, target v1alpha1.AWSTarget, image publish.Image) (*publish.Plan, error) {
+	t.Helper()
 	p, err := newPublisher(t.Context(), a.args[0], state, target)
 	if err != nil {
 		t.Fatal(err)
 	}
-	journal, err := publish.OpenJournal(filepath.Join(t.TempDir(), "journal"))
+	journal, err := publish.OpenJournal(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,10 +47,7 @@ func publishTo(t *testing.T, a *account, state string, target v1alpha1.AWSTarget
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := publish.Apply(t.Context(), plan, journal, publish.Options{Reporter: publishtest.Silent{}, Retry: quick}); err != nil {
-		t.Fatal(err)
-	}
-	return plan
+	return plan, publish.Apply(t.Context(), plan, journal, publish.Options{Reporter: publishtest.Silent{}, Retry: quick})
 }
 
 // What EC2 is told of the disk is seen on the recorded requests: moto keeps of an
@@ -204,6 +214,30 @@ func TestKeysOrganizationsAndDatesAreAskedForAsAWSHasThem(t *testing.T) {
 				t.Errorf("AWS would refuse: %q", bad)
 			}
 		})
+	}
+}
+
+// Credentials that expire during the upload end the run, with what to do; with new
+// ones it goes on with the same snapshot.
+func TestCredentialsThatExpireEndTheRunAndTheNextGoesOn(t *testing.T) {
+	a := start(t)
+	img := image(newDisk(1), time.Unix(1_790_000_000, 0))
+	journal := filepath.Join(t.TempDir(), "journal")
+	expired := a.proxy.Add(faultproxy.Fault{
+		Match: func(r *http.Request) bool { return r.Method == http.MethodPut }, Skip: 4, Times: -1,
+		Do: faultproxy.Answer(http.StatusForbidden, http.Header{"X-Amzn-Errortype": {"ExpiredTokenException"}}, `{"message": "The security token included in the request is expired"}`),
+	})
+	_, err := tryToPublish(t, a, a.args[1], journal, target(direct), img)
+	if fault.KindOf(err) != fault.Remote || !strings.Contains(fault.RemedyOf(err), "new credentials") || a.proxy.Hits(expired) == 0 {
+		t.Fatalf("with expired credentials: %v (%s)", err, fault.RemedyOf(err))
+	}
+	a.proxy.Clear()
+	if _, err := tryToPublish(t, a, a.args[1], journal, target(direct), img); err != nil {
+		t.Fatal(err)
+	}
+	a.Check(t, img, true)
+	if started := len(a.recorder.Requests("StartSnapshot")); started != 1 {
+		t.Errorf("%d snapshots were started", started)
 	}
 }
 
