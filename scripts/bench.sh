@@ -3,7 +3,7 @@
 #
 #   scripts/bench.sh          nothing changed, one file changed, an empty engine
 #   BENCH_COLD=1 ...          also from nothing at all: no download, no compile cache
-#   BENCH_PEERS=1 ...         also the root file system, with mmdebstrap from the same packages
+#   BENCH_PEERS=1 ...         also the root file system beside mmdebstrap's, and a disk beside mkosi's
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -41,5 +41,5 @@ if [ -n "${BENCH_COLD:-}" ]; then
 fi
 if [ -n "${BENCH_PEERS:-}" ]; then
     scripts/install-deps.sh peers
-    go test -run '^$' -bench . -benchtime 1x ./test/peers
+    go test -run '^$' -bench . -benchtime 1x -timeout 2h ./test/peers
 fi

@@ -25,6 +25,8 @@ if [ "$tests" = peers ]; then
     needs+=(
         mmdebstrap=mmdebstrap
         apt-ftparchive=apt-utils
+        /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
+        unshare=util-linux
     )
 fi
 if [ "$tests" = tests ]; then
@@ -55,8 +57,10 @@ if [ "$tests" = tests ]; then
     )
 fi
 
-# emulators installs the servers that the tests publish and push to.
+# emulators installs the servers that the tests publish and push to, or what the
+# benchmarks compare with.
 emulators() {
+    [ "$tests" != peers ] || "$(dirname "${BASH_SOURCE[0]}")/install-mkosi.sh"
     [ "$tests" = tests ] || return 0
     # CNCF Distribution is built from its module.
     local registry=${XDG_CACHE_HOME:-$HOME/.cache}/nodesmith-test/distribution-v3.1.1/registry

@@ -1,4 +1,4 @@
 // Package peers holds the benchmarks that build an operating system with
 // nodesmith and with what people use otherwise, from the same packages, in one
-// run.
+// run: its root file system beside mmdebstrap's, a bootable disk beside mkosi's.
 package peers

@@ -3,16 +3,20 @@ package peers
 import (
 	"context"
 	"errors"
-	"os"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/moby/buildkit/client/llb"
 
 	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/bundle"
 	"nodesmith.dev/nodesmith/internal/disk"
+	"nodesmith.dev/nodesmith/internal/disk/grub"
 	"nodesmith.dev/nodesmith/internal/disk/size"
 	"nodesmith.dev/nodesmith/internal/distro"
 	"nodesmith.dev/nodesmith/internal/distro/known"
@@ -20,6 +24,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/fetch"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/node"
 	"nodesmith.dev/nodesmith/internal/progress"
 	"nodesmith.dev/nodesmith/internal/source/packages"
 	"nodesmith.dev/nodesmith/internal/testenv"
@@ -60,42 +65,84 @@ func newSystem(b *testing.B) *system {
 	return s
 }
 
-// build makes the root file system, or with a disk also that, on an engine that
-// has built nothing, in a folder.
-func (s *system) build(ctx context.Context, dir string, withDisk bool) (err error) {
+// build makes the root file system on an engine that has built nothing, in a
+// folder; or a disk of it, which then is the folder's tree.DiskFile. It prints how
+// long each step ran.
+func (s *system) build(b *testing.B, dir string, withDisk bool) {
+	b.Helper()
+	record := progress.NewRecorder(progress.Options{StageOf: tree.StageOf})
+	if err := s.solve(b.Context(), dir, withDisk, record); err != nil {
+		b.Fatal(err)
+	}
+	for _, step := range record.Steps() {
+		if took := step.Completed.Sub(step.Started); step.Ran() && took > 100*time.Millisecond {
+			fmt.Printf("    %5.1f s  %s\n", took.Seconds(), step.Name)
+		}
+	}
+}
+
+func (s *system) solve(ctx context.Context, dir string, withDisk bool, record *progress.Recorder) (err error) {
 	inputs, err := bundle.Open(filepath.Join(dir, "inputs"))
 	if err != nil {
 		return err
 	}
-	e, err := engine.Open(ctx, engine.Options{Root: filepath.Join(dir, "engine"), Inputs: inputs.Blobs})
+	e, err := engine.Open(ctx, engine.Options{Root: filepath.Join(dir, "engine"), Inputs: inputs.Blobs, Observe: record.Add})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
-	builder := tree.New(e, inputs, s.downloads, nil, "", progress.NewRecorder(progress.Options{}))
+	builder := tree.New(e, inputs, s.downloads, nil, "", record)
 	root, err := builder.OS(ctx, s.tools, s.release, s.lock)
-	if err != nil || !withDisk {
-		return errors.Join(err, e.Solve(ctx, "root file system", root))
+	if err != nil {
+		return err
+	}
+	if !withDisk {
+		return e.Solve(ctx, "root file system", root)
+	}
+	state, err := s.disk(ctx, builder, root)
+	if err != nil {
+		return err
+	}
+	return e.Export(ctx, "disk", state, dir)
+}
+
+// disk is a disk that boots on BIOS and UEFI, of the root file system, its boot
+// loader's menu and its fstab.
+func (s *system) disk(ctx context.Context, builder *tree.Builder, root llb.State) (llb.State, error) {
+	config := disk.Config{
+		Size: 4 * size.GiB, Identifiers: disk.IdentifiersFrom("peers"),
+		Partitions: disk.Layout([]string{"bios", "uefi"}, nil, disk.RootFileSystem(0)),
+	}
+	menu, menuErr := grub.Config(grub.Menu{
+		Title: s.release.Title, RootUUID: config.Identifiers.RootUUID(), Arguments: []string{"console=tty0", "console=ttyS0,115200n8"},
+		Kernel: s.release.Boot.Kernel, Initrd: s.release.Boot.Initrd,
+	})
+	fstab, fstabErr := disk.Fstab(config.Partitions, config.Identifiers)
+	if err := errors.Join(menuErr, fstabErr); err != nil {
+		return llb.State{}, err
 	}
 	tools, err := builder.Tools(ctx, s.tools, s.lock)
 	if err != nil {
-		return err
+		return llb.State{}, err
 	}
-	layout := disk.Layout([]string{"bios", "uefi"}, nil, disk.RootFileSystem(0))
-	state, err := builder.Disk(ctx, "disk", s.release, tools, root, tree.Kubernetes{},
-		disk.Config{Size: 4 * size.GiB, Identifiers: disk.IdentifiersFrom("peers"), Partitions: layout}, s.lock)
+	root, err = builder.Node(ctx, root, node.Config{
+		Directories: []node.Directory{{Path: "/boot/efi"}},
+		Files: []node.File{
+			{Path: "/boot/grub/grub.cfg", Content: string(menu)},
+			{Path: "/etc/fstab", Content: string(fstab)},
+		},
+	}, nil, s.lock)
 	if err != nil {
-		return err
+		return llb.State{}, err
 	}
-	out := filepath.Join(dir, "out")
-	return errors.Join(os.Mkdir(out, 0o755), e.Export(ctx, "disk", state, out))
+	return builder.Disk(ctx, "qemu: assemble disk", s.release, tools, root, tree.Kubernetes{}, config, s.lock)
 }
 
 // tmpfs returns a folder in memory.
 func tmpfs(b *testing.B) string {
 	b.Helper()
 	dir := b.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4g,mode=755"); err != nil {
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=8g,mode=755"); err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() {

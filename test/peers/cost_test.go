@@ -1,0 +1,60 @@
+package peers
+
+import (
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// cost is what a run took.
+type cost struct {
+	wall time.Duration
+	// cpu is that of this process and of all that it started and waited for. It
+	// counts where other programs want the processors too.
+	cpu time.Duration
+}
+
+func (c cost) String() string {
+	return fmt.Sprintf("%.1f s (%.1f s of processor time)", c.wall.Seconds(), c.cpu.Seconds())
+}
+
+func (c cost) plus(d cost) cost { return cost{c.wall + d.wall, c.cpu + d.cpu} }
+
+// of is c as a part of d.
+func (c cost) of(d cost) (wall, cpu float64) {
+	return c.wall.Seconds() / d.wall.Seconds(), c.cpu.Seconds() / d.cpu.Seconds()
+}
+
+// spent runs a function and says what it took.
+func spent(run func()) cost {
+	start, before := time.Now(), processorTime()
+	run()
+	return cost{time.Since(start), processorTime() - before}
+}
+
+func processorTime() time.Duration {
+	var sum time.Duration
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var usage syscall.Rusage
+		if err := syscall.Getrusage(who, &usage); err != nil {
+			panic(err) // of these two it has no reason to
+		}
+		sum += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	}
+	return sum
+}
+
+// pairs are runs of nodesmith and of a peer, in turn.
+type pairs struct{ ours, theirs cost }
+
+// add prints a pair and reports the ratios of all.
+func (p *pairs) add(b *testing.B, what, peer string, ours, theirs cost) {
+	b.Helper()
+	wall, cpu := ours.of(theirs)
+	fmt.Printf("%s: nodesmith %s, %s %s: %.2f (%.2f)\n", what, ours, peer, theirs, wall, cpu)
+	p.ours, p.theirs = p.ours.plus(ours), p.theirs.plus(theirs)
+	wall, cpu = p.ours.of(p.theirs)
+	b.ReportMetric(wall, "wall-of-"+peer)
+	b.ReportMetric(cpu, "cpu-of-"+peer)
+}
