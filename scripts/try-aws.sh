@@ -4,12 +4,15 @@
 # whole, the policy in docs/publishing.md is enough, the AMI boots. It costs a few
 # cents, and takes away what it made.
 #
-#   AWS_PROFILE=... [ROLE=ARN] scripts/try-aws.sh FILE REGION [NEXT_FILE]
+#   AWS_PROFILE=... [ROLE=ARN] [FIELDS=YAML] scripts/try-aws.sh FILE REGION [NEXT_FILE]
 #
 # FILE is an image for AWS beside its manifest, NEXT_FILE another build of the same
 # NodeImage: its snapshot becomes a child of the first one's. ROLE is a role that may
 # do all of this, and that the profile may assume: nodesmith is then held to the
-# policy in docs/publishing.md. Needs the aws command, jq, Go and a default VPC.
+# policy in docs/publishing.md. FIELDS are more fields of the target, such as
+# 'import: {bucket: NAME}' for the way through S3 and ImportSnapshot (without NEXT_FILE:
+# it has no parents), 'kmsKeys: {REGION: ARN}', 'deprecateAfter: 30', 'share: {...}'.
+# Needs the aws command, jq, Go and a default VPC.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ $# -lt 2 ]; then
@@ -36,7 +39,7 @@ apiVersion: nodesmith.dev/v1alpha1
 kind: PublishTarget
 metadata: {name: try}
 spec:
-  aws: [{region: $region}]
+  aws: [{region: $region${FIELDS:+, $FIELDS}}]
 END
 
 # limited runs a command with the role's credentials, held to the policy in the docs.
@@ -75,7 +78,8 @@ fi
 
 echo "3. the AMI, as EC2 sees it"
 aws ec2 describe-images --region "$region" --image-ids "$ami" \
-    --query 'Images[0].{Name: Name, BootMode: BootMode, Ena: EnaSupport, Imds: ImdsSupport, Tpm: TpmSupport, Disk: BlockDeviceMappings[0].Ebs}'
+    --query 'Images[0].{Name: Name, BootMode: BootMode, Ena: EnaSupport, Imds: ImdsSupport, Tpm: TpmSupport, Deprecated: DeprecationTime, Disk: BlockDeviceMappings[0].Ebs}'
+aws ec2 describe-image-attribute --region "$region" --image-id "$ami" --attribute launchPermission --query LaunchPermissions
 
 instance=$(aws ec2 run-instances --region "$region" --image-id "$ami" --instance-type m6i.large --query 'Instances[0].InstanceId' --output text)
 echo "4. $instance boots, and keeps the AMI"
