@@ -18,10 +18,12 @@ import (
 func (s *system) localArchive(b *testing.B, dir string, set []lock.Package) {
 	b.Helper()
 	testenv.Need(b, "apt-ftparchive")
+	pool := filepath.Join(dir, "pool")
+	if err := os.MkdirAll(pool, 0o755); err != nil {
+		b.Fatal(err)
+	}
 	for _, p := range set {
-		if err := copyFile(s.downloads.Path(p.SHA256), filepath.Join(dir, "pool", packages.Name(p))); err != nil {
-			b.Fatal(err)
-		}
+		testenv.CopyFile(b, s.downloads.Path(p.SHA256), filepath.Join(pool, packages.Name(p)), 0o644)
 	}
 	suite := filepath.Join("dists", s.suite())
 	index := filepath.Join(suite, "main", "binary-"+s.release.Architecture)
@@ -42,21 +44,10 @@ func ftparchive(b *testing.B, dir, file string, args ...string) {
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
 	out, err := cmd.Output()
 	if err == nil {
-		err = write(filepath.Join(dir, file), out, 0o644)
+		path := filepath.Join(dir, file)
+		err = errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, out, 0o644))
 	}
 	if err != nil {
 		b.Fatal(fmt.Errorf("index the archive %s: %w", dir, err))
 	}
-}
-
-func write(path string, data []byte, mode os.FileMode) error {
-	return errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, data, mode))
-}
-
-func copyFile(from, to string) error {
-	data, err := os.ReadFile(from) // a package: some megabytes
-	if err != nil {
-		return err
-	}
-	return write(to, data, 0o644)
 }

@@ -27,18 +27,20 @@ func (c cost) of(d cost) (wall, cpu float64) {
 }
 
 // spent runs a function and says what it took.
-func spent(run func()) cost {
-	start, before := time.Now(), processorTime()
+func spent(b *testing.B, run func()) cost {
+	b.Helper()
+	start, before := time.Now(), processorTime(b)
 	run()
-	return cost{time.Since(start), processorTime() - before}
+	return cost{time.Since(start), processorTime(b) - before}
 }
 
-func processorTime() time.Duration {
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
 	var sum time.Duration
 	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
 		var usage syscall.Rusage
 		if err := syscall.Getrusage(who, &usage); err != nil {
-			panic(err) // of these two it has no reason to
+			b.Fatal(err)
 		}
 		sum += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 	}

@@ -83,10 +83,10 @@ func BenchmarkBootableDisk(b *testing.B) {
 	var pairs pairs
 	for b.Loop() {
 		dir := b.TempDir()
-		ours := spent(func() { s.build(b, dir, true) })
+		ours := spent(b, func() { s.build(b, dir, true) })
 		work := s.newWork(b)
 		var disk string
-		theirs := spent(func() { disk = s.mkosi(b, tools, work) })
+		theirs := spent(b, func() { disk = s.mkosi(b, tools, work) })
 		pairs.add(b, fmt.Sprintf("bootable disk, %d packages", len(s.lock.OS.Packages)), peer, ours, theirs)
 		b.StopTimer()
 		boots(b, "nodesmith's disk", filepath.Join(dir, tree.DiskFile))
@@ -101,7 +101,7 @@ func boots(b *testing.B, what, disk string) {
 	for _, firmware := range []vmtest.Firmware{vmtest.BIOS, vmtest.UEFI} {
 		prompt := &prompt{text: []byte("login:"), came: make(chan struct{})}
 		ctx, cancel := context.WithTimeout(b.Context(), 15*time.Minute)
-		took := spent(func() {
+		took := spent(b, func() {
 			m, err := vmtest.Start(ctx, vmtest.Options{Disk: vmtest.Disk{Path: disk}, Firmware: firmware, Console: prompt})
 			if err != nil {
 				b.Fatal(err)

@@ -58,9 +58,9 @@ func BenchmarkRootFileSystem(b *testing.B) {
 	var pairs pairs
 	for b.Loop() {
 		dir := b.TempDir()
-		ours := spent(func() { s.build(b, dir, false) })
+		ours := spent(b, func() { s.build(b, dir, false) })
 		target := filepath.Join(tmpfs(b), "root")
-		theirs := spent(func() { s.mmdebstrap(b, archive, target) })
+		theirs := spent(b, func() { s.mmdebstrap(b, archive, target) })
 		pairs.add(b, fmt.Sprintf("root file system, %d packages", len(s.lock.OS.Packages)), "mmdebstrap", ours, theirs)
 	}
 }
