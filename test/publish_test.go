@@ -2,10 +2,6 @@ package test
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"io"
-	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -13,6 +9,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/publish/aws/snapshot"
+	"nodesmith.dev/nodesmith/internal/publish/publishtest/blocksink"
 	"nodesmith.dev/nodesmith/internal/publish/publishtest/moto"
 )
 
@@ -21,7 +18,7 @@ import (
 // blocks.
 func sendsUnderTwoPercent(t *testing.T, first, second string) {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(takeBlock))
+	server := httptest.NewServer(blocksink.Handler())
 	t.Cleanup(server.Close)
 	client := ebs.NewFromConfig(moto.Config(server.URL, "us-east-1"))
 	whole := uploadTo(t, client, first, nil)
@@ -30,20 +27,6 @@ func sendsUnderTwoPercent(t *testing.T, first, second string) {
 	if len(next.Sent) == 0 || 50*len(next.Sent) >= len(next.Blocks) {
 		t.Errorf("the next version sends %d of %d blocks, not under 2%%", len(next.Sent), len(next.Blocks))
 	}
-}
-
-// takeBlock answers as EBS does to a block whose checksum is right. It keeps none:
-// moto's would be gigabytes in memory.
-func takeBlock(w http.ResponseWriter, r *http.Request) {
-	data, err := io.ReadAll(r.Body)
-	sum := sha256.Sum256(data)
-	checksum := base64.StdEncoding.EncodeToString(sum[:])
-	if err != nil || len(data) != snapshot.BlockSize || r.Header.Get("X-Amz-Checksum") != checksum {
-		http.Error(w, "checksum", http.StatusBadRequest)
-		return
-	}
-	w.Header().Set("X-Amz-Checksum", checksum)
-	w.WriteHeader(http.StatusCreated)
 }
 
 func uploadTo(t *testing.T, client *ebs.Client, path string, parent snapshot.Digests) *snapshot.Result {

@@ -27,37 +27,19 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/format/raw"
 	"nodesmith.dev/nodesmith/internal/publish/aws/snapshot"
+	"nodesmith.dev/nodesmith/internal/publish/publishtest/blocksink"
 	"nodesmith.dev/nodesmith/internal/publish/publishtest/faultproxy"
 	"nodesmith.dev/nodesmith/internal/publish/publishtest/moto"
 )
 
-// serverVariable tells a process that it is the server of the benchmarks: a
-// stand-in for EBS that checks every block's SHA-256 and keeps nothing, because
-// moto takes a hundred times as long. No test relies on it.
+// serverVariable tells a process that it is the server of the benchmarks.
 const serverVariable = "NODESMITH_EBS_BENCHMARK_SERVER"
 
 // serveBenchmarks answers on two addresses, which it prints, until its standard
 // input ends: one as fast as it can, one behind 1 Gbit/s and a round trip of
 // 20 ms.
 func serveBenchmarks() int {
-	rooms := sync.Pool{New: func() any { return new([block]byte) }}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPut {
-			_, _ = io.WriteString(w, `{"SnapshotId": "snap-0123456789abcdef0", "Status": "pending"}`)
-			return
-		}
-		room := rooms.Get().(*[block]byte)
-		defer rooms.Put(room)
-		_, err := io.ReadFull(r.Body, room[:])
-		sum := sha256.Sum256(room[:])
-		checksum := base64.StdEncoding.EncodeToString(sum[:])
-		if err != nil || r.Header.Get("X-Amz-Checksum") != checksum {
-			http.Error(w, "checksum", http.StatusBadRequest)
-			return
-		}
-		w.Header().Set("X-Amz-Checksum", checksum)
-		w.WriteHeader(http.StatusCreated)
-	}))
+	server := httptest.NewServer(blocksink.Handler())
 	defer server.Close()
 	link := faultproxy.Link{Rate: 1e9 / 8, Delay: 10 * time.Millisecond}
 	line, stop, err := link.Open(strings.TrimPrefix(server.URL, "http://"))
