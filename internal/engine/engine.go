@@ -149,7 +149,18 @@ func (e *Engine) Solve(ctx context.Context, title string, state llb.State) error
 // Export solves the graph and copies the files at the top of its result into
 // the directory dest; with their holes unless the engine is Remote.
 func (e *Engine) Export(ctx context.Context, title string, state llb.State, dest string) error {
-	export := client.ExportEntry{Type: sparseExporter, Attrs: map[string]string{"dest": dest}}
+	return e.export(ctx, title, state, dest, map[string]string{destAttribute: dest})
+}
+
+// Lend is Export for files that are read and removed, and never written: of an
+// embedded engine on dest's file system they are its own, by another name, and
+// nothing is copied.
+func (e *Engine) Lend(ctx context.Context, title string, state llb.State, dest string) error {
+	return e.export(ctx, title, state, dest, map[string]string{destAttribute: dest, lendAttribute: "true"})
+}
+
+func (e *Engine) export(ctx context.Context, title string, state llb.State, dest string, attributes map[string]string) error {
+	export := client.ExportEntry{Type: sparseExporter, Attrs: attributes}
 	if e.Remote() {
 		export = client.ExportEntry{Type: client.ExporterLocal, OutputDir: dest}
 	}
@@ -160,6 +171,13 @@ func (e *Engine) Export(ctx context.Context, title string, state llb.State, dest
 // has: it mounts the result, without a copy, and copies its files with their
 // holes kept. BuildKit's own exporters fill holes with zeros.
 const sparseExporter = "nodesmith-sparse"
+
+// Its attributes: the directory that files are put into, and whether they may be
+// the engine's own.
+const (
+	destAttribute = "dest"
+	lendAttribute = "lend"
+)
 
 // solveWith solves the graph with options that adjust has changed.
 func (e *Engine) solveWith(ctx context.Context, title string, state llb.State, adjust func(*client.SolveOpt)) error {

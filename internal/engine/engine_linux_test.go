@@ -220,6 +220,42 @@ func TestExportKeepsHolesAndTheSecondTimeRunsNothing(t *testing.T) {
 	}
 }
 
+func TestWhatIsLentIsTheEnginesOwnAndACopyIsNot(t *testing.T) {
+	f := newFixture(t)
+	e := f.open(t, nil)
+	dest := t.TempDir()
+	name := filepath.Join(dest, "disk.raw")
+	inode := func(export func(context.Context, string, llb.State, string) error) uint64 {
+		t.Helper()
+		if err := export(t.Context(), "disk", f.step("sparse"), dest); err != nil {
+			t.Fatal(err)
+		}
+		var stat unix.Stat_t
+		if err := unix.Stat(name, &stat); err != nil {
+			t.Fatal(err)
+		}
+		return stat.Ino
+	}
+	lent, again := inode(e.Lend), inode(e.Lend)
+	if lent != again {
+		t.Error("what was lent is a copy")
+	}
+	before, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if inode(e.Export) == lent { // into the place of the one that was lent
+		t.Error("the copy is the engine's own")
+	}
+	if err := os.WriteFile(name, []byte("changed"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	inode(e.Lend)
+	if after, err := os.ReadFile(name); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the engine's own has changed, %v", err)
+	}
+}
+
 func TestAFailedStepIsNamedWithItsLastLines(t *testing.T) {
 	f := newFixture(t)
 	e := f.open(t, nil)

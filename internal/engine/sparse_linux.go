@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/moby/buildkit/exporter"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/snapshot"
@@ -41,7 +42,8 @@ func (i *sparseInstance) Type() string             { return sparseExporter }
 func (i *sparseInstance) Attrs() map[string]string { return i.attrs }
 func (i *sparseInstance) Config() *exporter.Config { return exporter.NewConfig() }
 
-// Export copies the result's top-level files into attrs["dest"].
+// Export puts the result's top-level files into attrs[destAttribute]: copies, or
+// links where they are lent.
 func (i *sparseInstance) Export(ctx context.Context, source *exporter.Source, info exporter.ExportBuildInfo) (
 	_ map[string]string, _ exporter.FinalizeFunc, _ exporter.DescriptorReference, err error) {
 	if source.Ref == nil {
@@ -51,7 +53,12 @@ func (i *sparseInstance) Export(ctx context.Context, source *exporter.Source, in
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	mounter := snapshot.LocalMounter(mountable)
+	mounts, release, err := mountable.Mount()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	mounter := snapshot.LocalMounterWithMounts(mounts)
 	dir, err := mounter.Mount()
 	if err != nil {
 		return nil, nil, nil, err
@@ -65,11 +72,26 @@ func (i *sparseInstance) Export(ctx context.Context, source *exporter.Source, in
 		if !entry.Type().IsRegular() {
 			continue
 		}
-		if err := copySparse(ctx, filepath.Join(i.attrs["dest"], entry.Name()), filepath.Join(dir, entry.Name())); err != nil {
+		to := filepath.Join(i.attrs[destAttribute], entry.Name())
+		// What an engine left that went away meanwhile: it might have been lent.
+		if err := os.Remove(to); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, nil, nil, err
+		}
+		if i.attrs[lendAttribute] != "" && linked(mounts, entry.Name(), to) {
+			continue
+		}
+		if err := copySparse(ctx, to, filepath.Join(dir, entry.Name())); err != nil {
 			return nil, nil, nil, fmt.Errorf("writing %s: %w", entry.Name(), err)
 		}
 	}
 	return nil, nil, nil, nil
+}
+
+// linked links a file of a snapshot's folder, not by way of its mount: no link leads
+// from one mount to another. It is false where that folder is not known, or lies on
+// another file system.
+func linked(mounts []mount.Mount, name, to string) bool {
+	return len(mounts) == 1 && mounts[0].Type == "bind" && os.Link(filepath.Join(mounts[0].Source, name), to) == nil
 }
 
 // chunk is how much is copied between two looks at ctx (bytes).
@@ -87,7 +109,7 @@ func copySparse(ctx context.Context, dst, src string) (err error) {
 	if err != nil {
 		return err
 	}
-	out, err := os.OpenFile(dst, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	out, err := os.OpenFile(dst, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}

@@ -129,10 +129,11 @@ func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []ima
 	temporary := folder.Path()
 	made := make([]string, len(files)) // where each file lies before it gets its name
 	var targets []format.Target
+	keep := false // the disk as the engine gives it
 	for i, f := range files {
 		made[i] = filepath.Join(temporary, filepath.Base(f.path))
 		if stored == nil && f.format.Name == raw.Format.Name && !p.engine.Remote() {
-			made[i] = filepath.Join(temporary, tree.DiskFile) // as the engine gives it
+			made[i], keep = filepath.Join(temporary, tree.DiskFile), true
 			continue
 		}
 		targets = append(targets, format.Target{Path: made[i], New: f.new})
@@ -141,7 +142,7 @@ func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []ima
 	if stored != nil {
 		table, err = stored.Table, p.fromStore(ctx, d, stored, targets)
 	} else {
-		table, err = p.fromEngine(ctx, d, temporary, targets, into)
+		table, err = p.fromEngine(ctx, d, temporary, keep, targets, into)
 	}
 	if err != nil {
 		return chunked.Table{}, err
@@ -173,27 +174,31 @@ func (p *Pipeline) place(files []imageFile, made []string) error {
 	return nil
 }
 
-// fetch copies the disk out of the engine into a folder, in the format that
-// suits the way: raw with its holes from this machine, packed from elsewhere.
-func (p *Pipeline) fetch(ctx context.Context, d infrastructureDisk, folder string) (path string, as format.Format, err error) {
-	state, name, as := d.state, tree.DiskFile, raw.Format
+// fetch gets the disk out of the engine into a folder, in the format that suits
+// the way: raw with its holes from this machine, packed from elsewhere. One that is
+// not to be kept may be the engine's own.
+func (p *Pipeline) fetch(ctx context.Context, d infrastructureDisk, folder string, keep bool) (path string, as format.Format, err error) {
+	state, name, as, export := d.state, tree.DiskFile, raw.Format, p.engine.Lend
+	if keep {
+		export = p.engine.Export
+	}
 	if p.engine.Remote() {
 		name, as = tree.PackedFile, pack.Format
 		if state, err = p.builder.Pack(ctx, packTitle(d), state); err != nil {
 			return "", as, err
 		}
 	}
-	return filepath.Join(folder, name), as, p.engine.Export(ctx, d.infrastructure.Name+": build", state, folder)
+	return filepath.Join(folder, name), as, export(ctx, d.infrastructure.Name+": build", state, folder)
 }
 
-// fromEngine copies the disk out of the engine into a folder, and in one read of
-// it into the targets and the store.
-func (p *Pipeline) fromEngine(ctx context.Context, d infrastructureDisk, folder string, targets []format.Target, into *storing) (_ chunked.Table, err error) {
+// fromEngine gets the disk out of the engine into a folder, where it is to be kept or
+// not, and in one read of it into the targets and the store.
+func (p *Pipeline) fromEngine(ctx context.Context, d infrastructureDisk, folder string, keep bool, targets []format.Target, into *storing) (_ chunked.Table, err error) {
 	absolute, err := filepath.Abs(folder)
 	if err != nil {
 		return chunked.Table{}, err
 	}
-	path, as, err := p.fetch(ctx, d, absolute)
+	path, as, err := p.fetch(ctx, d, absolute, keep)
 	if err != nil {
 		return chunked.Table{}, err
 	}
