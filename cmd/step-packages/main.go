@@ -1,5 +1,5 @@
-// Command step-packages solves, unpacks and configures Debian packages inside
-// the build engine.
+// Command step-packages solves and unpacks Debian packages inside the build
+// engine.
 package main
 
 import (
@@ -9,8 +9,7 @@ import (
 
 func main() {
 	stepmain.Main("step-packages", map[string]stepmain.Verb{
-		"solve":     stepmain.Of(step.Solve),
-		"unpack":    stepmain.Of(step.Unpack),
-		"configure": stepmain.Of(step.Configure),
+		"solve":  stepmain.Of(step.Solve),
+		"unpack": stepmain.Of(step.Unpack),
 	})
 }

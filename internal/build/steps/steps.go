@@ -18,7 +18,7 @@ import (
 var bin embed.FS
 
 // Program returns the step program of that name as a bundle has it: packages,
-// golang, images, manifest, scripts, node, disk, pack.
+// install, golang, images, manifest, scripts, node, disk, pack.
 func Program(name string) (bundle.File, error) {
 	path := "bin/step-" + name
 	if _, err := fs.Stat(bin, path); err != nil {

@@ -14,6 +14,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/distro"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/source/packages"
+	"nodesmith.dev/nodesmith/internal/source/packages/install"
 	packagestep "nodesmith.dev/nodesmith/internal/source/packages/step"
 )
 
@@ -149,7 +150,7 @@ func (b *Builder) OS(ctx context.Context, tools, release distro.Release, l *lock
 	if err != nil {
 		return llb.State{}, err
 	}
-	config := packagestep.ConfigureConfig{Rest: packages.Names(rest)}
+	config := install.Config{Rest: packages.Names(rest)}
 	for _, p := range ground {
 		if slices.Contains(release.First, p.Name) {
 			config.First = append(config.First, packages.Name(p))
@@ -166,11 +167,11 @@ func (b *Builder) AddPackages(ctx context.Context, title string, release distro.
 	if len(set.Packages) == 0 {
 		return tree, nil
 	}
-	config := packagestep.ConfigureConfig{Rest: packages.Names(set.Packages)}
+	config := install.Config{Rest: packages.Names(set.Packages)}
 	return b.configure(ctx, title+": configure", release, tree, set.Packages, config, l.Epoch)
 }
 
-func (b *Builder) configure(ctx context.Context, title string, release distro.Release, ground llb.State, set []lock.Package, config packagestep.ConfigureConfig, epoch time.Time) (llb.State, error) {
+func (b *Builder) configure(ctx context.Context, title string, release distro.Release, ground llb.State, set []lock.Package, config install.Config, epoch time.Time) (llb.State, error) {
 	debs, err := b.packagesOf(ctx, title, set)
 	if err != nil {
 		return llb.State{}, err
@@ -179,7 +180,7 @@ func (b *Builder) configure(ctx context.Context, title string, release distro.Re
 	config.Exclude, config.Include = release.Exclude, release.Include
 	config.Host, config.Empty, config.Reset = release.Host, release.Empty, release.Reset
 	exec, err := b.run(ctx, step{
-		title: title, program: "packages", verb: "configure", config: config, root: ground, epoch: epoch,
+		title: title, program: "install", verb: "packages", config: config, root: ground, epoch: epoch,
 		mounts: []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)},
 	})
 	if err != nil {

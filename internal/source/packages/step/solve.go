@@ -1,5 +1,5 @@
 // Package step is what cmd/step-packages does inside the build engine: solve
-// which packages a set needs, unpack package trees, and configure them.
+// which packages a set needs, and unpack package trees.
 //
 // What comes in are package files and indices that the client verified, read
 // from mounts; what goes out is a tree or an answer. No step has a network,

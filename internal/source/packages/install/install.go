@@ -1,4 +1,10 @@
-package step
+// Package install is what cmd/step-install does inside the build engine: let a
+// tree's own dpkg install packages into it.
+//
+// What comes in are package files that the client verified, read from a mount, and
+// the tree as the container's root; what goes out is that tree. It is a program of
+// its own, so that a change of how packages are installed makes no other tree anew.
+package install
 
 import (
 	"context"
@@ -14,8 +20,8 @@ import (
 	"nodesmith.dev/nodesmith/internal/deb/servicepolicy"
 )
 
-// ConfigureConfig is the input of Configure.
-type ConfigureConfig struct {
+// Config is the input of Packages.
+type Config struct {
 	From string `json:"from"` // directory of the package files
 	// First and Ground are installed before the rest, in that order: the
 	// tree holds their files already. Empty for a set on top of a whole tree.
@@ -34,13 +40,16 @@ type ConfigureConfig struct {
 
 const kernels = "/boot/vmlinuz-*"
 
-// Configure installs packages into the tree it runs in with that tree's own
+// Packages installs packages into the tree it runs in with that tree's own
 // dpkg: all files first, then every package configured, triggers and the
 // initramfs once at the end, no service started. What belongs to the build
 // rather than to the image is removed before it returns.
-func Configure(ctx context.Context, config ConfigureConfig, _ time.Time) error {
+func Packages(ctx context.Context, config Config, _ time.Time) error {
 	before, err := filepath.Glob(kernels)
 	if err != nil {
+		return err
+	}
+	if err := skipSyncs(); err != nil {
 		return err
 	}
 	if len(config.Ground) > 0 {
@@ -92,7 +101,7 @@ func prepareDpkg() error {
 	return os.WriteFile("/etc/fstab", nil, 0o644)
 }
 
-type dpkg struct{ config ConfigureConfig }
+type dpkg struct{ config Config }
 
 func (d *dpkg) run(ctx context.Context, action ...string) error {
 	// unsafe-io: the layer is thrown away if anything fails.

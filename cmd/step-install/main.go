@@ -1,0 +1,13 @@
+// Command step-install installs Debian packages inside the build engine.
+package main
+
+import (
+	"nodesmith.dev/nodesmith/internal/source/packages/install"
+	"nodesmith.dev/nodesmith/internal/stepmain"
+)
+
+func main() {
+	stepmain.Main("step-install", map[string]stepmain.Verb{
+		"packages": stepmain.Of(install.Packages),
+	})
+}
