@@ -19,6 +19,7 @@ if [ "$tests" = all ]; then
     needs+=(
         sshd=openssh-server
         ssh=openssh-client
+        dockerd=docker.io
     )
 fi
 if [ "$tests" = peers ]; then

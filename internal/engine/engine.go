@@ -288,6 +288,9 @@ func explain(title string, failure error, tail *tail) error {
 		return fault.New(fault.NoSpace, "free some space, or set XDG_CACHE_HOME to a larger file system", "%w", err)
 	case step == "":
 		return fault.New(fault.Engine, "", "%w", err)
+	case killed(err):
+		return fault.New(fault.Engine, "a program of the step was killed, as the kernel does when memory runs out: "+
+			"let less run beside the build, or give it more memory or swap, and run the same command again", "%w", err)
 	}
 	return fault.New(fault.Engine, "the step's last lines are above; --progress plain shows all of its output", "%w", err)
 }
@@ -297,6 +300,14 @@ func explain(title string, failure error, tail *tail) error {
 func full(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
 		strings.Contains(strings.ToLower(err.Error()), syscall.ENOSPC.Error())
+}
+
+// killed reports whether SIGKILL ended a step, or a program that it ran and waited
+// for: the step's exit code is then that of a shell (128 and the signal), or it
+// says so in Go's words (os.ProcessState.String).
+func killed(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "exit code: 137") || strings.Contains(text, "signal: killed")
 }
 
 // watch runs a solve once, passes its events on and keeps the output of steps.

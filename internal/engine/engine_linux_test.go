@@ -273,6 +273,19 @@ func TestAFailedStepIsNamedWithItsLastLines(t *testing.T) {
 	}
 }
 
+func TestAStepThatRanOutOfMemorySaysSo(t *testing.T) {
+	f := newFixture(t)
+	e := f.open(t, nil)
+	for name, verb := range map[string]string{"the step itself": "killed", "a program of its own": "compiler"} {
+		t.Run(name, func(t *testing.T) {
+			err := e.Solve(t.Context(), "title", f.step(verb))
+			if advice := fault.RemedyOf(err); fault.KindOf(err) != fault.Engine || !strings.Contains(advice, "memory") {
+				t.Errorf("kind %v, advice %q of %v", fault.KindOf(err), advice, err)
+			}
+		})
+	}
+}
+
 func TestCancelEndsTheStepAndLeavesNothing(t *testing.T) {
 	f := newFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())

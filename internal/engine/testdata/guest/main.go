@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -46,6 +48,12 @@ func main() {
 		}
 		fmt.Fprintln(os.Stderr, "the reason")
 		os.Exit(3)
+	case "killed": // itself
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "compiler": // a program of its own is, as the go command's compilers may be
+		err := exec.Command(os.Args[0], "killed").Run()
+		fmt.Fprintln(os.Stderr, "compile:", err)
+		os.Exit(1)
 	case "slow": // long enough for something to happen meanwhile
 		fmt.Println("slow")
 		time.Sleep(3 * time.Second)

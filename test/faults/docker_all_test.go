@@ -1,0 +1,111 @@
+//go:build all
+
+package faults
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"nodesmith.dev/nodesmith/internal/testenv"
+)
+
+// docker is a Docker daemon of the test's own.
+type docker struct{ host string }
+
+// startDocker starts a daemon that makes no network and touches no firewall.
+func startDocker(t *testing.T) docker {
+	t.Helper()
+	testenv.NeedRoot(t)
+	testenv.Need(t, "dockerd", "docker")
+	// A socket's path is short (unix(7)), and TempDir's is not.
+	dir, err := os.MkdirTemp("", "nodesmith-docker-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := docker{host: "unix://" + filepath.Join(dir, "s")}
+	var log bytes.Buffer
+	// It outlives t.Context, which ends before what the test has to clean up.
+	daemon := exec.CommandContext(context.Background(), "dockerd", "--host="+d.host, "--data-root="+filepath.Join(dir, "data"),
+		"--exec-root="+filepath.Join(dir, "exec"), "--pidfile="+filepath.Join(dir, "pid"), "--config-file="+filepath.Join(dir, "none"),
+		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false")
+	daemon.Stdout, daemon.Stderr = &log, &log
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = daemon.Process.Signal(syscall.SIGTERM) // ends its containers and its containerd
+		_ = daemon.Wait()
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		out, err := d.command(t, "version").CombinedOutput()
+		if err == nil {
+			return d
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("dockerd does not answer: %s\n%s", out, log.String())
+		}
+	}
+}
+
+func (d docker) command(t *testing.T, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(t.Context(), "docker", args...)
+	cmd.Env = append(os.Environ(), d.variable())
+	return cmd
+}
+
+func (d docker) variable() string { return "DOCKER_HOST=" + d.host }
+
+func (d docker) must(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := d.command(t, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("docker %v: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// BuildKit's daemon runs in a container of nodesmith's own image, which has a runc.
+func TestABuildKitInADockerContainerMakesTheSameImage(t *testing.T) {
+	a := needArchive(t)
+	wholeBuild(t)
+	d := startDocker(t)
+	image := filepath.Join(t.TempDir(), "image.tar")
+	if out, err := exec.CommandContext(t.Context(), "../../scripts/container-image.sh", image).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	_, name, ok := strings.Cut(d.must(t, "load", "--quiet", "--input", image), "Loaded image: ")
+	if !ok {
+		t.Fatalf("docker load names no image: %s", name)
+	}
+	args := []string{"run", "--detach", "--rm", "--privileged", "--network=none", "--name=builder", "--volume=/var/lib/buildkit", "--entrypoint=buildkitd"}
+	for _, program := range []string{"buildkitd", "buildctl"} {
+		args = append(args, "--volume="+testenv.BuildKit(t, program)+":/usr/local/bin/"+program+":ro")
+	}
+	d.must(t, append(args, name, "--containerd-worker=false")...)
+	t.Cleanup(func() {
+		stop := exec.Command("docker", "stop", "--time=30", "builder")
+		stop.Env = append(os.Environ(), d.variable())
+		if out, err := stop.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+	for deadline := time.Now().Add(2 * time.Minute); d.command(t, "exec", "builder", "buildctl", "debug", "workers").Run() != nil; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("buildkitd does not answer\n%s", d.must(t, "logs", "builder"))
+		}
+	}
+	b := newWhole(t, a)
+	b.Engine = "docker-container://builder"
+	b.must(t, d.variable())
+	equalsWhole(t, b)
+}
