@@ -110,7 +110,7 @@ var exactlyOne = map[string][]string{
 // sizeForm is the form of a size of least bytes at least, or content.
 func sizeForm(least Size) syntax {
 	return syntax{
-		"a size", "a whole number of MiB from " + least.String() + " to " + maxDiskSize.String() + ", such as 8Gi, 10240Mi or 20G; or " + contentText,
+		"a size", "a whole number of MiB from " + least.String() + " to " + maxDiskSize.String() + ", such as 8Gi or 10240Mi; or " + contentText,
 		lazyregexp.New(`^(` + contentText + `|` + strings.Trim(sizeSyntax.String(), "^$") + `)$`), 0,
 	}
 }

@@ -53,14 +53,18 @@ func publishCommand(s streams) *cobra.Command {
 	var o publishing
 	c := &cobra.Command{
 		Use: "publish IMAGE -f FILE", Short: "Put an image where clusters are made: vCenters, AWS accounts, Azure subscriptions",
-		Long: `Put an image into every place that a PublishTarget names, all at once. IMAGE is a
-disk image of any format that nodesmith reads, beside its manifest (NAME-vsphere.ova
-and NAME-vsphere.manifest.json); or NAME with its folder, which stands for the image
-of each infrastructure; or the address of an image file on a web server, with the
-file's digest: https://images.example.com/NAME-vsphere.ova#sha256:DIGITS. Running the command again does nothing, or finishes what was
-begun. An image that was not proven to boot is published with --yes-unverified
-alone. docs/publishing.md says where credentials come from.`,
-		Example: "  nodesmith publish out/debian-12-vsphere.ova -f publish.yaml --dry-run\n  nodesmith publish out/debian-12 -f publish.yaml --to vsphere,aws",
+		Long: `Put an image into every place that a PublishTarget names, all at once. IMAGE is an
+image in the store; or a disk image of any format that nodesmith reads, beside its
+manifest (NAME-vsphere.ova and NAME-vsphere.manifest.json); or NAME with its folder,
+which stands for the file of each infrastructure; or the address of an image file on
+a web server, with the file's digest:
+https://images.example.com/NAME-vsphere.ova#sha256:DIGITS.
+
+Running the command again does nothing, or finishes what was begun. An image that
+was not proven to boot is published with --yes-unverified alone: the store knows
+what was proven of an image, a file counts as unproven. docs/publishing.md says
+where credentials come from.`,
+		Example: "  nodesmith publish debian-12 -f publish.yaml --dry-run\n  nodesmith publish out/debian-12-vsphere.ova -f publish.yaml --yes-unverified\n  nodesmith publish out/debian-12 -f publish.yaml --to vsphere,aws --yes-unverified",
 		Args:    oneArgument("IMAGE"),
 		RunE: o.progress.told(s, func(c *cobra.Command, args []string) error {
 			return o.publish(c, s, args[0])

@@ -26,8 +26,9 @@ func verifyCommand(s streams) *cobra.Command {
 	var v verification
 	c := &cobra.Command{
 		Use: "verify IMAGE", Short: "Prove an image by booting it or by looking into it",
-		Long: `Level boot proves an image by booting it in QEMU, on BIOS and on UEFI if it is made for
-both, with bootstrap data for cloud-init. The guest itself reports what it found. The image is not changed.
+		Long: `Level boot proves an image by booting it in QEMU, on BIOS and on UEFI if it is made
+for both, with bootstrap data for cloud-init. The guest itself reports what it found.
+The image is not changed.
 KVM is used where it works, else QEMU's own emulation, several times slower. The
 machine has the infrastructure's own disk controller and network card where QEMU
 has them: pvscsi (on BIOS) and vmxnet3 for vSphere, NVMe for AWS; else virtio's.
