@@ -14,7 +14,7 @@ const preface = `# The image contract
 What Cluster API and the tools around it take for granted of a Kubernetes node image. nodesmith checks it
 in seconds, without booting, mounting or running anything of the image, and without root:
 
-    nodesmith verify FILE --level contract [--infrastructure NAME] [--json] [--all] [--strict]
+    nodesmith verify FILE --level contract [--infrastructure NAME] [--account NAME] [--json] [--all] [--strict]
     nodesmith contract list [--json]
 
 The image need not be nodesmith's. A required check that does not hold, or that could not be carried out, fails the
