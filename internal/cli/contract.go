@@ -40,7 +40,7 @@ func contractCommand(s streams) *cobra.Command {
 				return printJSON(s.out, map[string]any{"apiVersion": contractVersion, "kind": report.ContractKind, "checks": contract.List()})
 			}
 			for _, check := range contract.List() {
-				if _, err := fmt.Fprintf(s.out, "%-36s %-12s %s\n", check.ID, check.Severity, check.Title); err != nil {
+				if _, err := fmt.Fprintf(s.out, "%-42s %-12s %s\n", check.ID, check.Severity, check.Title); err != nil {
 					return err
 				}
 			}
