@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -34,25 +36,36 @@ type marked map[sum]bool
 
 // mark adds what a descriptor leads to. In a manifest, whatever looks like a
 // digest counts as named: who removes blobs must not know less than who writes
-// them. What can't be read leads nowhere.
-func (s *Store) mark(named marked, d ocispecs.Descriptor) {
+// them. What is damaged leads nowhere; what can't be read now is an error.
+func (s *Store) mark(named marked, d ocispecs.Descriptor) error {
 	if d.Digest.Validate() != nil || d.Digest.Algorithm() != digest.SHA256 || named[sumOf(d.Digest)] {
-		return
+		return nil
 	}
 	named[sumOf(d.Digest)] = true
-	switch d.MediaType {
-	case ocispecs.MediaTypeImageIndex:
-		var index ocispecs.Index
-		if data, err := s.blobs.Read(d, maxManifest); err == nil && json.Unmarshal(data, &index) == nil {
-			for _, m := range index.Manifests {
-				s.mark(named, m)
-			}
-		}
-	case ocispecs.MediaTypeImageManifest:
-		if data, err := s.blobs.Read(d, maxManifest); err == nil {
-			digests(data, func(found sum) { named[found] = true })
+	if d.MediaType != ocispecs.MediaTypeImageIndex && d.MediaType != ocispecs.MediaTypeImageManifest {
+		return nil
+	}
+	data, err := s.blobs.Read(d, maxManifest)
+	if errors.Is(err, blob.ErrDamaged) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("what image %s consists of: %w", d.Digest, err)
+	}
+	if d.MediaType == ocispecs.MediaTypeImageManifest {
+		digests(data, func(found sum) { named[found] = true })
+		return nil
+	}
+	var index ocispecs.Index
+	if json.Unmarshal(data, &index) != nil { // somebody's who writes what is no index
+		return nil
+	}
+	for _, m := range index.Manifests {
+		if err := s.mark(named, m); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // digests calls visit for everything in a document that looks like a digest.
@@ -75,11 +88,14 @@ func digests(document []byte, visit func(sum)) {
 
 // reach marks what the entries lead to, and returns those that stay: reports whose
 // subject is gone go, too.
-func (s *Store) reach(entries []ocispecs.Descriptor) (marked, []ocispecs.Descriptor) {
+func (s *Store) reach(entries []ocispecs.Descriptor) (marked, []ocispecs.Descriptor, error) {
 	named := marked{}
 	for _, d := range entries {
-		if subjectOf(d) == "" {
-			s.mark(named, d)
+		if subjectOf(d) != "" {
+			continue
+		}
+		if err := s.mark(named, d); err != nil {
+			return nil, nil, err
 		}
 	}
 	left := slices.DeleteFunc(slices.Clone(entries), func(d ocispecs.Descriptor) bool {
@@ -87,9 +103,11 @@ func (s *Store) reach(entries []ocispecs.Descriptor) (marked, []ocispecs.Descrip
 		return subject != "" && !named[sumOf(subject)]
 	})
 	for _, d := range left {
-		s.mark(named, d)
+		if err := s.mark(named, d); err != nil {
+			return nil, nil, err
+		}
 	}
-	return named, left
+	return named, left, nil
 }
 
 // without leaves out the images of those digests.
@@ -106,7 +124,10 @@ func (s *Store) Unused(_ context.Context, gone ...Image) (usage Usage, err error
 	if err != nil {
 		return usage, err
 	}
-	named, _ := s.reach(without(index.Manifests, gone))
+	named, _, err := s.reach(without(index.Manifests, gone))
+	if err != nil {
+		return usage, err
+	}
 	err = s.blobs.All(func(b blob.Info) error {
 		if !named[sumOf(b.Digest)] {
 			usage.add(b.Size)
@@ -131,9 +152,14 @@ func (s *Store) Shared(_ context.Context, i Image) (shared, own Usage, err error
 	if err != nil {
 		return shared, own, err
 	}
-	others, _ := s.reach(slices.DeleteFunc(slices.Clone(index.Manifests), func(d ocispecs.Descriptor) bool { return d.Digest == i.Digest }))
+	others, _, err := s.reach(slices.DeleteFunc(slices.Clone(index.Manifests), func(d ocispecs.Descriptor) bool { return d.Digest == i.Digest }))
+	if err != nil {
+		return shared, own, err
+	}
 	its := marked{}
-	s.mark(its, i.descriptor())
+	if err := s.mark(its, i.descriptor()); err != nil {
+		return shared, own, err
+	}
 	err = s.blobs.All(func(b blob.Info) error {
 		key := sumOf(b.Digest)
 		switch {
@@ -162,9 +188,9 @@ func (s *Store) Collect(ctx context.Context) (freed Usage, done bool, err error)
 
 func (s *Store) collect(ctx context.Context) (freed Usage, err error) {
 	var named marked
-	err = s.rewrite(func(entries []ocispecs.Descriptor) (left []ocispecs.Descriptor, _ error) {
-		named, left = s.reach(entries)
-		return left, nil
+	err = s.rewrite(func(entries []ocispecs.Descriptor) (left []ocispecs.Descriptor, err error) {
+		named, left, err = s.reach(entries)
+		return left, err
 	})
 	if err != nil {
 		return freed, err

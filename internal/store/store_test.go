@@ -351,6 +351,33 @@ func TestCollectRemovesWhatNothingLeadsTo(t *testing.T) {
 	}
 }
 
+// A disk that answers with an error now may answer tomorrow: what an image that
+// can't be read consists of is not removed meanwhile.
+func TestNothingIsCollectedWhereAnImageCannotBeRead(t *testing.T) {
+	s := newStore(t)
+	image := build(t, s, "node", "t1", one(1))
+	before, err := s.Used(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	index := filepath.Join(s.Dir(), "blobs", "sha256", image.Digest.Encoded())
+	if err := os.Rename(index, index+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Base(index), index); err != nil { // ELOOP for whoever opens it
+		t.Fatal(err)
+	}
+	if _, _, err := s.Collect(t.Context()); err == nil || !strings.Contains(err.Error(), image.Digest.String()) {
+		t.Errorf("collecting: %v", err)
+	}
+	if err := os.Rename(index+".away", index); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := s.Used(t.Context()); err != nil || after != before {
+		t.Errorf("%+v of %+v are left (%v)", after, before, err)
+	}
+}
+
 func collect(t *testing.T, s *store.Store) store.Usage {
 	t.Helper()
 	freed, done, err := s.Collect(t.Context())
