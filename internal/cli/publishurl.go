@@ -43,7 +43,7 @@ func parseImageURL(argument string) (u imageURL, err error) {
 	}
 	sum, err := digest.Parse(u.file.Fragment)
 	if err != nil || sum.Algorithm() != digest.SHA256 {
-		return u, fault.New(fault.Usage, "add #sha256: and what sha256sum prints for the file", "%s does not say which digest the file has", u.file.Redacted())
+		return u, fault.New(fault.Usage, "add #sha256: and what sha256sum prints for the file", "%s does not say which digest the file has", fetch.Redacted(u.file))
 	}
 	u.file.Fragment, u.sha256 = "", sum.Encoded()
 	return u, nil
@@ -96,7 +96,7 @@ func openRemote(ctx context.Context, argument, infrastructure string) (_ publish
 	if err != nil {
 		return publish.Image{}, nil, err
 	}
-	if err := builtFor(u.file.Redacted(), about, infrastructure); err != nil {
+	if err := builtFor(fetch.Redacted(u.file), about, infrastructure); err != nil {
 		return publish.Image{}, nil, err
 	}
 	file, err := cache.Fetch(ctx, fetch.File{URL: u.file.String(), SHA256: u.sha256, Size: fetch.UnknownSize})
@@ -104,7 +104,7 @@ func openRemote(ctx context.Context, argument, infrastructure string) (_ publish
 		return publish.Image{}, nil, err
 	}
 	image, closer, err := openFile(ctx, file, about)
-	image.Reference = u.file.Redacted()
+	image.Reference = fetch.Redacted(u.file)
 	return image, closers{closer, lease}, err
 }
 

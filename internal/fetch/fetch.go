@@ -193,9 +193,9 @@ func (c *Cache) candidates(url string) []string {
 	return urls
 }
 
-func (c *Cache) open(ctx context.Context, url string) (io.ReadCloser, error) {
+func (c *Cache) open(ctx context.Context, address string) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		cancel(nil)
 		return nil, backoff.Permanent(err)
@@ -203,18 +203,21 @@ func (c *Cache) open(ctx context.Context, url string) (io.ReadCloser, error) {
 	response, err := c.client.Do(request)
 	if err != nil {
 		cancel(nil)
+		if failed := (*url.Error)(nil); errors.As(err, &failed) { // it has the whole address
+			err = fmt.Errorf("%s: %w", redacted(address), failed.Err)
+		}
 		return nil, err
 	}
 	if response.StatusCode != http.StatusOK {
 		response.Body.Close()
 		cancel(nil)
-		err := fmt.Errorf("%s: %s", redacted(url), response.Status)
+		err := fmt.Errorf("%s: %s", redacted(address), response.Status)
 		if permanent(response.StatusCode) {
 			return nil, backoff.Permanent(err)
 		}
 		return nil, err
 	}
-	stalled := time.AfterFunc(c.stall, func() { cancel(fmt.Errorf("%s: no data for %s", redacted(url), c.stall)) })
+	stalled := time.AfterFunc(c.stall, func() { cancel(fmt.Errorf("%s: no data for %s", redacted(address), c.stall)) })
 	return &body{ReadCloser: response.Body, ctx: ctx, cancel: cancel, stalled: stalled, stall: c.stall}, nil
 }
 
@@ -224,7 +227,17 @@ func redacted(address string) string {
 	if err != nil {
 		return "a mirror whose address can't be read"
 	}
-	return parsed.Redacted()
+	return Redacted(parsed)
+}
+
+// Redacted is an address to be shown or kept: without its password, and without its
+// query, which may hold a signature that is as good as one.
+func Redacted(address *url.URL) string {
+	shown := *address
+	if shown.RawQuery != "" {
+		shown.RawQuery = "..."
+	}
+	return shown.Redacted()
 }
 
 // permanent says whether asking again is useless: the server understood and
