@@ -1,17 +1,22 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/sys/unix"
+
+	"nodesmith.dev/nodesmith/internal/atomicfile"
 )
 
 // BuildKit keeps what it knows in bbolt databases, which have checksums of their
@@ -19,7 +24,9 @@ import (
 // goroutine meets it, or makes solves fail for ever. So a process that runs an
 // engine leaves its last words in the state directory if it crashes, and a note if a
 // solve fails of the engine's own; the next one looks at both, and makes the cache
-// anew when it has to. Nothing is lost by that but time.
+// anew when it has to. So it does where the machine stopped under an engine: of
+// results it writes out what it knows, not what they hold. Nothing is lost by that
+// but time.
 
 const (
 	// lastWords is what the runtime writes when this process crashes.
@@ -29,9 +36,56 @@ const (
 	// maxLastWords bounds what is read of them: the goroutine that crashed is first.
 	maxLastWords = 64 << 10
 	lockFile     = "engine.lock"
+	// running is there while an engine runs, and says since which start of the
+	// machine.
+	running = "running"
+	// bootID tells the starts of a machine apart (random(4)).
+	bootID = "/proc/sys/kernel/random/boot_id"
 )
 
-var errCrashed = errors.New("the last nodesmith crashed while it read them")
+var (
+	errCrashed = errors.New("the last nodesmith crashed while it read them")
+	errStopped = errors.New("the machine stopped while a nodesmith wrote them")
+)
+
+// stopped says whether the machine has stopped under the engine that was here last.
+func stopped(root string) bool {
+	since, err := os.ReadFile(filepath.Join(root, running))
+	if err != nil {
+		return false // it ended as it should
+	}
+	now, err := os.ReadFile(bootID)
+	return err == nil && !bytes.Equal(since, now)
+}
+
+// keepRunning notes that an engine runs. The note goes with stop, when the disk has
+// what the engine made; it stays if the user, who interrupts, does not wait for that.
+func keepRunning(root string, interrupted <-chan struct{}) (stop func() error, err error) {
+	now, err := os.ReadFile(bootID)
+	if err != nil {
+		return nil, fmt.Errorf("engine state: %w", err)
+	}
+	name := filepath.Join(root, running)
+	if err := atomicfile.WriteFile(name, root, now, 0o600); err != nil {
+		return nil, fmt.Errorf("engine state: %w", err)
+	}
+	return func() error {
+		select {
+		case <-interrupted:
+			return nil
+		default:
+		}
+		dir, err := os.Open(root)
+		if err != nil {
+			return fmt.Errorf("engine state: %w", err)
+		}
+		defer func() { _ = dir.Close() }() // only read
+		if err := unix.Syncfs(int(dir.Fd())); err != nil {
+			return fmt.Errorf("engine state: %w", err)
+		}
+		return os.Remove(name)
+	}, nil
+}
 
 // keepLastWords has the runtime write a crash into root until stop is called.
 func keepLastWords(root string) (stop func(), err error) {
@@ -124,7 +178,7 @@ func forget(root string) error {
 		return fmt.Errorf("engine state: %w", err)
 	}
 	for _, entry := range entries {
-		if entry.Name() == lockFile || entry.Name() == lastWords {
+		if slices.Contains([]string{lockFile, lastWords, running}, entry.Name()) {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(root, entry.Name())); err != nil {

@@ -148,19 +148,24 @@ func sound(ctx context.Context, options Options, interrupted <-chan struct{}) (c
 			forgetWords()
 		}
 	}()
-	damage := errCrashed
-	if !crashed {
+	var damage error
+	switch {
+	case crashed:
+		damage = errCrashed
+	case stopped(options.Root):
+		damage = errStopped
+	default:
 		damage = damaged(options.Root)
 	}
 	if damage == nil {
-		if conn, err = embed(ctx, options, interrupted); noDatabase(err) {
+		if conn, err = noted(ctx, options, interrupted); noDatabase(err) {
 			damage = err
 		}
 	}
 	if damage != nil {
 		options.Log("the databases of the engine in %s are damaged, it starts from an empty cache: %v", options.Root, damage)
 		if err = forget(options.Root); err == nil {
-			conn, err = embed(ctx, options, interrupted)
+			conn, err = noted(ctx, options, interrupted)
 		}
 	}
 	if err != nil {
@@ -173,6 +178,21 @@ func sound(ctx context.Context, options Options, interrupted <-chan struct{}) (c
 		return err
 	}
 	conn.doubt = func(failure error) { doubt(options.Root, failure) }
+	return conn, nil
+}
+
+// noted runs the engine and notes that it does.
+func noted(ctx context.Context, options Options, interrupted <-chan struct{}) (connection, error) {
+	end, err := keepRunning(options.Root, interrupted)
+	if err != nil {
+		return connection{}, err
+	}
+	conn, err := embed(ctx, options, interrupted)
+	if err != nil {
+		return connection{}, errors.Join(err, end())
+	}
+	stop := conn.close
+	conn.close = func() error { return errors.Join(stop(), end()) }
 	return conn, nil
 }
 
@@ -280,7 +300,8 @@ func drain(interrupted <-chan struct{}, server *grpc.Server, log func(string, ..
 	}
 }
 
-// listen serves the socket to its owner only.
+// listen serves the socket to its owner only: it gets its name, in a folder that
+// others may enter, when nobody else can connect to it any more.
 func listen(ctx context.Context, path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fault.New(fault.MissingHost, "set XDG_CACHE_HOME to a folder with a shorter path",
@@ -289,21 +310,49 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	closed := filepath.Join(filepath.Dir(path), "new") // with the file no longer than path
+	if err := errors.Join(os.RemoveAll(closed), os.Mkdir(closed, 0o700)); err != nil {
+		return nil, err
+	}
+	defer os.Remove(closed)
+	begun := filepath.Join(closed, "s")
+	made, err := (&net.ListenConfig{}).Listen(ctx, "unix", begun)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, listener.Close())
+	listener := made.(*net.UnixListener)
+	listener.SetUnlinkOnClose(false) // it knows the file by another name
+	if err := os.Chmod(begun, 0o600); err != nil {
+		return nil, errors.Join(err, listener.Close(), os.Remove(begun))
 	}
-	return listener, nil
+	if err := os.Rename(begun, path); err != nil {
+		return nil, errors.Join(err, listener.Close(), os.Remove(begun))
+	}
+	return socket{listener, path}, nil
 }
 
-func newController(ctx context.Context, options Options, sessions *session.Manager, snapshotter *ctdsnapshot.Snapshotter) (*control.Controller, error) {
+// socket is a listener whose file goes with it.
+type socket struct {
+	net.Listener
+	path string
+}
+
+func (s socket) Close() error {
+	err := s.Listener.Close()
+	_ = os.Remove(s.path) // closed once more, it is gone
+	return err
+}
+
+func newController(ctx context.Context, options Options, sessions *session.Manager, snapshotter *ctdsnapshot.Snapshotter) (_ *control.Controller, err error) {
 	w, err := newWorker(ctx, options, snapshotter)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, w.Close(), (*snapshotter).Close())
+		}
+	}()
 	workers := &worker.Controller{}
 	if err := workers.Add(&sparseWorker{w}); err != nil {
 		return nil, err
@@ -324,7 +373,7 @@ func newController(ctx context.Context, options Options, sessions *session.Manag
 		"local":    localcache.ResolveCacheImporterFunc(sessions),
 		"registry": registrycache.ResolveCacheImporterFunc(sessions, w.ContentStore(), registries),
 	}
-	return control.NewController(control.Opt{
+	controller, err := control.NewController(control.Opt{
 		SessionManager:   sessions,
 		WorkerController: workers,
 		Frontends:        map[string]frontend.Frontend{planFrontend: &planner{results, workers, importers}},
@@ -343,11 +392,19 @@ func newController(ctx context.Context, options Options, sessions *session.Manag
 		GarbageCollect:            w.GarbageCollect,
 		GracefulStop:              ctx.Done(),
 	})
+	if err != nil {
+		return nil, errors.Join(err, history.Close(), cache.Close())
+	}
+	return controller, nil
 }
 
 // newWorker returns the runc worker, and its snapshotter in *snapshotter.
 func newWorker(ctx context.Context, options Options, snapshotter *ctdsnapshot.Snapshotter) (*base.Worker, error) {
-	factory := runc.SnapshotterFactory{Name: snapshotterName(options.Root)}
+	name, err := snapshotterName(options.Root)
+	if err != nil {
+		return nil, err
+	}
+	factory := runc.SnapshotterFactory{Name: name}
 	factory.New = func(root string) (made ctdsnapshot.Snapshotter, err error) {
 		if factory.Name == nativeSnapshotter {
 			made, err = native.NewSnapshotter(root)
@@ -383,10 +440,15 @@ func newWorker(ctx context.Context, options Options, snapshotter *ctdsnapshot.Sn
 const nativeSnapshotter = "native"
 
 // snapshotterName is overlayfs, or native (whole copies, several times slower)
-// where the state directory lies on an overlay itself.
-func snapshotterName(root string) string {
-	if err := overlayutils.Supported(root); err != nil {
-		return nativeSnapshotter
+// where the state directory lies on an overlay itself. That there was no room to try
+// says nothing about overlays.
+func snapshotterName(root string) (string, error) {
+	err := overlayutils.Supported(root)
+	switch {
+	case err == nil:
+		return "overlayfs", nil
+	case full(err), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "", fmt.Errorf("trying an overlay: %w", err)
 	}
-	return "overlayfs"
+	return nativeSnapshotter, nil
 }

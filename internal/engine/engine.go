@@ -2,9 +2,9 @@
 //
 // What comes in is a graph (LLB) whose inputs are bundles (internal/bundle);
 // what goes out is the graph's result: nothing but a warm cache, one small
-// file, or files copied to a folder with their holes kept. An Engine is either
-// embedded in this process or another process's on the same state directory;
-// everything above this package only composes graphs. A graph that was built
+// file, or files in a folder with their holes kept, copied or lent. An Engine is
+// embedded in this process, another process's on the same state directory, or a
+// BuildKit elsewhere; everything above this package only composes graphs. A graph that was built
 // before is answered from the cache, and an interrupted one goes on where it
 // stopped. The embedded engine starts with the first graph: a build that has
 // nothing to run never has one.
@@ -62,8 +62,9 @@ type Engine struct {
 	// then waits for nobody.
 	interrupted <-chan struct{}
 
-	mu   sync.Mutex
-	conn connection // the zero value until something needs the engine
+	mu     sync.Mutex
+	conn   connection // the zero value until something needs the engine
+	failed bool       // to start
 }
 
 // connection is a way to a running engine.
@@ -123,8 +124,17 @@ func (e *Engine) connection(ctx context.Context) (_ connection, err error) {
 	defer e.mu.Unlock()
 	if e.conn.client == nil {
 		e.conn, err = embedded(ctx, e.options, e.interrupted)
+		e.failed = err != nil
 	}
 	return e.conn, err
+}
+
+// Failed says that the engine did not start here. What BuildKit has opened then stays
+// open: another engine on the same state would wait for this process's end.
+func (e *Engine) Failed() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.failed
 }
 
 // replace connects anew after the process that ran the engine has gone: this
@@ -168,8 +178,8 @@ func (e *Engine) export(ctx context.Context, title string, state llb.State, dest
 }
 
 // sparseExporter is the name of the exporter that only the embedded engine
-// has: it mounts the result, without a copy, and copies its files with their
-// holes kept. BuildKit's own exporters fill holes with zeros.
+// has: it mounts the result, without a copy, and copies or links its files with
+// their holes kept. BuildKit's own exporters fill holes with zeros.
 const sparseExporter = "nodesmith-sparse"
 
 // Its attributes: the directory that files are put into, and whether they may be

@@ -108,6 +108,18 @@ func (f *fixture) started(t *testing.T) *Engine {
 	return e
 }
 
+// solved runs a step on an engine of its own, which has ended when it returns.
+func (f *fixture) solved(t *testing.T, observe func(*client.SolveStatus)) {
+	t.Helper()
+	e, err := Open(t.Context(), Options{Root: f.root(), Inputs: f.inputs.Blobs, Observe: observe})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(e.Solve(t.Context(), "title", f.step("sparse")), e.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func guestStep(path string, inputs *bundle.Store, verb string) llb.State {
 	program, err := inputs.Content(context.Background(), "guest", bundle.File{Name: "guest", Mode: 0o755, Path: path})
 	if err != nil {
@@ -363,6 +375,64 @@ func TestAJoinedEngineGoesOnWhenTheFirstOneIsInterrupted(t *testing.T) {
 	}
 }
 
+func TestWhatAStoppedMachineLeftIsMadeAnew(t *testing.T) {
+	for name, test := range map[string]struct {
+		since string // the start of the machine since when the engine ran; "" for this one
+		again bool   // the step runs again
+	}{
+		"the machine stopped": {"another start of the machine\n", true},
+		"it was only killed":  {"", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.solved(t, nil)
+			note := filepath.Join(f.root(), running)
+			if _, err := os.Lstat(note); err == nil {
+				t.Error("an engine that ended is said to run")
+			}
+			since := []byte(test.since)
+			if len(since) == 0 {
+				var err error
+				if since, err = os.ReadFile(bootID); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(note, since, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			r := &ran{names: map[string]bool{}}
+			f.solved(t, r.watch)
+			if got := len(r.names) > 0; got != test.again {
+				t.Errorf("it ran %v again", r.names)
+			}
+		})
+	}
+}
+
+func TestTheEnginesSocketIsItsOwnersAlone(t *testing.T) {
+	f := newFixture(t)
+	e, err := Open(t.Context(), Options{Root: f.root(), Inputs: f.inputs.Blobs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Solve(t.Context(), "title", f.step("sparse")); err != nil {
+		t.Error(err)
+	}
+	socket := filepath.Join(f.root(), "engine.sock")
+	if info, err := os.Lstat(socket); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket: %v, %v", info, err)
+	}
+	if _, err := os.Lstat(filepath.Join(f.root(), "new")); err == nil {
+		t.Error("the folder in which it was made is still there")
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(socket); err == nil {
+		t.Error("the socket outlived its engine")
+	}
+}
+
 func TestWhatAKilledEngineLeftIsSweptAtTheNextStart(t *testing.T) {
 	f := newFixture(t)
 	holder := exec.CommandContext(t.Context(), os.Args[0])
@@ -386,7 +456,11 @@ func TestWhatAKilledEngineLeftIsSweptAtTheNextStart(t *testing.T) {
 	if len(mounts(t, f.root())) == 0 {
 		t.Fatal("the killed process left no mount: this test tests nothing")
 	}
-	half := filepath.Join(f.root(), "runc-"+snapshotterName(f.root()), "content", "ingest", "half")
+	workers, err := filepath.Glob(filepath.Join(f.root(), workerPattern))
+	if err != nil || len(workers) != 1 {
+		t.Fatalf("workers %q, %v", workers, err)
+	}
+	half := filepath.Join(workers[0], "content", "ingest", "half")
 	if err := os.MkdirAll(half, 0o755); err != nil {
 		t.Fatal(err)
 	}

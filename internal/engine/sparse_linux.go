@@ -120,7 +120,7 @@ func copySparse(ctx context.Context, dst, src string) (err error) {
 	for offset := int64(0); ; {
 		data, err := unix.Seek(int(in.Fd()), offset, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) { // no data behind offset
-			return nil
+			return out.Sync() // it is about to get a name that stays
 		}
 		if err != nil {
 			return err

@@ -33,7 +33,16 @@ func removeIngests(worker string) {
 // while holding the lock on root. What can't be removed is no error here: the
 // step that meets it will say so.
 func sweep(ctx context.Context, root string) {
-	worker := filepath.Join(root, "runc-"+snapshotterName(root))
+	workers, _ := filepath.Glob(filepath.Join(root, workerPattern)) // no bad pattern
+	for _, worker := range workers {
+		sweepWorker(ctx, worker)
+	}
+}
+
+// workerPattern is what BuildKit calls the folder of a worker: by its snapshotter.
+const workerPattern = "runc-*"
+
+func sweepWorker(ctx context.Context, worker string) {
 	removeIngests(worker)
 	unmountResults(filepath.Join(worker, "snapshots"))
 	executor := filepath.Join(worker, "executor")

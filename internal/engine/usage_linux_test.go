@@ -47,7 +47,7 @@ func TestResultsThatAKilledEngineReadAreUnmountedAtTheNextStart(t *testing.T) {
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	layers, err := filepath.Glob(filepath.Join(f.root(), "runc-"+snapshotterName(f.root()), "snapshots", "snapshots", "*", "fs"))
+	layers, err := filepath.Glob(filepath.Join(f.root(), workerPattern, "snapshots", "snapshots", "*", "fs"))
 	if err != nil || len(layers) < 2 {
 		t.Fatalf("layers %v, %v", layers, err)
 	}

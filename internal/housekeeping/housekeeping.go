@@ -110,9 +110,11 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	if free {
 		defer func() { err = errors.Join(err, lease.Close()) }()
 	}
-	if r.Kinds, err = engineKinds(ctx, o); err != nil {
-		return r, err
-	}
+	// The engine is the last: it needs room to start, which the others may make.
+	defer func() {
+		kinds, eerr := engineKinds(ctx, o)
+		r.Kinds, err = append(kinds, r.Kinds...), errors.Join(err, eerr)
+	}()
 	for _, f := range folders {
 		k := Kind{
 			Name: f.name, Policy: f.policy, Path: filepath.Join(o.Settings.CacheDir, f.name), Bound: int64(*o.Settings.Bounds.Of(f.name)),

@@ -137,6 +137,8 @@ func (p *Pipeline) Close() error {
 	if failed := p.history().Add(p.Steps()); failed != nil {
 		p.record.Message("plan will not know how long steps took: %v", failed)
 	}
-	p.tidy()
+	if !p.engine.Failed() {
+		p.tidy()
+	}
 	return err
 }

@@ -27,7 +27,7 @@ const hostname = "localhost"
 // step is one call of a step program.
 type step struct {
 	title   string
-	program string // packages, install, golang, images, scripts, node, disk, pack
+	program string // packages, install, golang, images, manifest, scripts, node, disk, pack
 	verb    string
 	config  any // marshalled to JSON
 	root    llb.State

@@ -48,7 +48,10 @@ func main() {
 		}
 		fmt.Fprintln(os.Stderr, "the reason")
 		os.Exit(3)
-	case "killed": // itself
+	case "killed": // itself; the first process of a container is killed from outside alone (pid_namespaces(7))
+		if os.Getpid() == 1 {
+			os.Exit(128 + int(syscall.SIGKILL)) // what runc makes of that
+		}
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "compiler": // a program of its own is, as the go command's compilers may be
 		err := exec.Command(os.Args[0], "killed").Run()

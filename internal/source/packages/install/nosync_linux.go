@@ -8,10 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncs are the system calls that only wait for the disk.
-var syncs = []uint32{
-	unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNC, unix.SYS_SYNCFS, unix.SYS_SYNC_FILE_RANGE, unix.SYS_MSYNC,
-}
+// syncs are the system calls that only wait for the disk. msync is none of them:
+// some ask by it whether an address is mapped.
+var syncs = []uint32{unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNC, unix.SYS_SYNCFS, unix.SYS_SYNC_FILE_RANGE}
 
 // auditArchitectures are the kernel's names of what Go compiles for: numbers of system
 // calls of another one mean others.
@@ -19,7 +18,8 @@ var auditArchitectures = map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm
 
 // skipSyncs lets this process and all that it starts from now on go on without
 // waiting for the disk: dpkg does it several times a package, even when told of
-// unsafe-io. If the machine stops, the layer is not there, and is made anew.
+// unsafe-io. Of a machine that stopped the engine takes over nothing that was not
+// written out.
 func skipSyncs() error {
 	architecture, ok := auditArchitectures[runtime.GOARCH]
 	if !ok {
@@ -39,13 +39,20 @@ func skipSyncs() error {
 		program = append(program, equal(call, uint8(n-i), 0)) // to the last instruction
 	}
 	program = append(program, answer(unix.SECCOMP_RET_ALLOW), answer(unix.SECCOMP_RET_ERRNO)) // of errno 0: done
+	// Both calls are the thread's, until the second one has reached all of them.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	// Needed where the step has no CAP_SYS_ADMIN. It is root: no program has to gain anything.
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("give up further privileges: %w", err)
 	}
 	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&filter))); errno != 0 {
+	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&filter)))
+	switch {
+	case errno != 0:
 		return fmt.Errorf("skip what waits for the disk: %w", errno)
+	case thread != 0:
+		return fmt.Errorf("skip what waits for the disk: thread %d has a filter of its own", thread)
 	}
 	return nil
 }
