@@ -100,7 +100,8 @@ func (o Options) disk(ctx context.Context, overlay string) ([]string, error) {
 	var args []string
 	for _, n := range []node{image, {
 		"node-name": "disk", "driver": "qcow2", "backing": "image", "discard": "unmap",
-		"cache": node{"no-flush": true}, // nothing of the overlay outlives the machine
+		// The host need not outlive the guest: QEMU writes all of an overlay when it ends.
+		"cache": node{"no-flush": true},
 		"file":  node{"driver": "file", "filename": overlay},
 	}} {
 		argument, err := json.Marshal(n)

@@ -51,8 +51,14 @@ func (o Options) devices() ([]string, error) {
 	if !ok || !known {
 		return nil, fmt.Errorf("no machine with the disk controller %q and the network card %q can be imitated", o.Hardware.Disk, o.Hardware.Network)
 	}
+	// QEMU's user network leads nowhere with restrict=on but to what is forwarded.
+	// A command, not tcp:, which would be one connection for the machine's life.
+	network := "user,id=net,restrict=on"
+	for _, at := range sortedKeys(o.Servers) {
+		network += ",guestfwd=tcp:" + at + "-cmd:socat STDIO TCP:" + o.Servers[at]
+	}
 	args := append([]string{
-		"-netdev", "user,id=net,restrict=on", "-device", card + ",netdev=net,romfile=,mac=" + mac,
+		"-netdev", network, "-device", card + ",netdev=net,romfile=,mac=" + mac,
 	}, controller.disk...)
 	if o.Seed != nil {
 		args = append(args, controller.seed...)

@@ -30,6 +30,20 @@ func TestEveryInfrastructuresHardwareCanBeImitated(t *testing.T) {
 	}
 }
 
+func TestTheGuestsNetworkLeadsToTheNamedServersAlone(t *testing.T) {
+	for want, servers := range map[string]map[string]string{
+		"user,id=net,restrict=on": nil,
+		"user,id=net,restrict=on,guestfwd=tcp:10.0.2.100:443-cmd:socat STDIO TCP:127.0.0.1:8443,guestfwd=tcp:10.0.2.100:80-cmd:socat STDIO TCP:127.0.0.1:8080": {
+			"10.0.2.100:80": "127.0.0.1:8080", "10.0.2.100:443": "127.0.0.1:8443",
+		},
+	} {
+		args, err := Options{Firmware: BIOS, Accel: TCG, Servers: servers}.withDefaults(t.Context()).devices()
+		if err != nil || !slices.Contains(args, want) {
+			t.Errorf("%q, %v; want %q", args, err, want)
+		}
+	}
+}
+
 // What boots is what the firmware can read; the report names it.
 func TestUEFIBootsWithoutPVSCSI(t *testing.T) {
 	place, _ := infra.Find("vsphere")

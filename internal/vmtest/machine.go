@@ -41,6 +41,14 @@ type Options struct {
 	// TempDir takes the overlay, which grows by what the guest writes. Default
 	// is os.TempDir.
 	TempDir string
+	// Overlay, if it is not empty, is the qcow2 file that the overlay is made as
+	// and that stays. It is whole when the guest has switched the machine off
+	// (Wait), and does not name the image behind it.
+	Overlay string
+	// Servers are what the guest reaches of this host, all else being closed to
+	// it: an address of the guest's network (10.0.2.100:80) that leads to one of
+	// this host (127.0.0.1:8080). socat carries each connection.
+	Servers map[string]string
 }
 
 // Machine is a running virtual machine. It ends with the context it was started
@@ -158,7 +166,7 @@ func start(ctx context.Context, options Options, dir *scratch.Dir) (*Machine, er
 // prepare makes the overlay, the seed and the firmware's variables in dir and
 // returns QEMU's arguments.
 func prepare(ctx context.Context, o Options, dir string) ([]string, error) {
-	disk, err := o.disk(ctx, filepath.Join(dir, "overlay.qcow2"))
+	disk, err := o.disk(ctx, cmp.Or(o.Overlay, filepath.Join(dir, "overlay.qcow2")))
 	if err != nil {
 		return nil, err
 	}
@@ -262,6 +270,20 @@ func (m *Machine) Console() *Console { return m.console }
 func (m *Machine) Close() {
 	m.close()
 	<-m.gone
+}
+
+// Wait returns when the guest has ended its machine, by switching it off or by a
+// restart, which ends it too. Any other end is an error, and so is an ended context.
+func (m *Machine) Wait(ctx context.Context) error {
+	select {
+	case <-m.gone:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if m.process.err == nil {
+		return nil
+	}
+	return m.ended(ctx)
 }
 
 // exitError says how QEMU ended.

@@ -21,6 +21,8 @@ import (
 var (
 	thenHang  = []byte{0xfa, 0xf4, 0xeb, 0xfd}             // cli; 1: hlt; jmp 1b
 	thenReset = []byte{0xb0, 0xfe, 0xe6, 0x64, 0xeb, 0xfa} // 1: mov $0xfe, %al; out %al, $0x64; jmp 1b
+	// ACPI's S5, where SeaBIOS puts the register PM1a: mov $0x604, %dx; mov $0x2000, %ax; out %ax, %dx
+	thenOff = append([]byte{0xba, 0x04, 0x06, 0xb8, 0x00, 0x20, 0xef}, thenHang...)
 )
 
 // guest writes a disk whose boot sector prints text on the first serial port.
@@ -164,6 +166,45 @@ func TestGuestThatDiesIsRecognisedAtOnce(t *testing.T) {
 				t.Errorf("it took %s", took)
 			}
 		})
+	}
+}
+
+func TestAnOverlayThatIsKeptOutlivesItsMachine(t *testing.T) {
+	options := tiny(t, guest(t, "switching off\r\n", thenOff))
+	options.Overlay = filepath.Join(t.TempDir(), "kept.qcow2")
+	m, err := Start(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := m.Wait(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if size, err := (Disk{Path: options.Overlay, Format: QCOW2}).Size(t.Context()); err != nil || size <= options.Growth {
+		t.Errorf("the overlay has %d bytes, %v", size, err)
+	}
+	if left, _ := os.ReadDir(options.TempDir); len(left) != 0 {
+		t.Errorf("%v is left", left)
+	}
+}
+
+func TestWaitingForAMachineThatGoesOnEndsWithTheContext(t *testing.T) {
+	m, err := Start(t.Context(), tiny(t, guest(t, "waiting\r\n", thenHang)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	cause := errors.New("the user pressed Ctrl-C")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	if err := m.Wait(ctx); !errors.Is(err, cause) {
+		t.Error(err)
+	}
+	m.Close()
+	if err := m.Wait(t.Context()); fault.KindOf(err) != fault.Guest {
+		t.Errorf("of a machine that was killed: %v", err)
 	}
 }
 
