@@ -3,7 +3,9 @@
 #
 #   scripts/bench.sh          nothing changed, one file changed, an empty engine
 #   BENCH_COLD=1 ...          also from nothing at all: no download, no compile cache
-#   BENCH_PEERS=1 ...         also the root file system beside mmdebstrap's, and a disk beside mkosi's
+#   BENCH_PEERS=1 ...         also the root file system beside mmdebstrap's, a disk beside mkosi's, and
+#                             power-on to a node that is ready beside a plain Debian and cloud-init
+#   BENCH_RUNS=3 ...          pairs of each of these; 1 by default
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -41,5 +43,5 @@ if [ -n "${BENCH_COLD:-}" ]; then
 fi
 if [ -n "${BENCH_PEERS:-}" ]; then
     scripts/install-deps.sh peers
-    go test -run '^$' -bench . -benchtime 1x -timeout 2h ./test/peers
+    go test -run '^$' -bench . -benchtime "${BENCH_RUNS:-1}x" -timeout 6h ./test/peers
 fi

@@ -28,6 +28,7 @@ if [ "$tests" = peers ]; then
         apt-ftparchive=apt-utils
         /usr/share/keyrings/debian-archive-keyring.gpg=debian-archive-keyring
         unshare=util-linux
+        socat=socat
     )
 fi
 if [ "$tests" = tests ]; then

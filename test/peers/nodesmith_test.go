@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -38,21 +39,38 @@ type system struct {
 	downloads      *fetch.Cache
 }
 
+// example is the spec whose operating system and image are compared.
+const example = "../../examples/debian-12.yaml"
+
+// nodesmith runs the program as a user would and returns what it printed.
+func nodesmith(b *testing.B, args ...string) string {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), "../../bin/nodesmith", args...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		b.Fatalf("nodesmith %v: %v", args, err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
 // newSystem locks the example and downloads its packages.
 func newSystem(b *testing.B) *system {
 	b.Helper()
 	testenv.NeedRoot(b)
 	testenv.Need(b, "runc")
+	return openSystem(b, nodesmith(b, "lock", "-f", example, "-o", b.TempDir(), "--progress", "quiet"))
+}
+
+// openSystem reads a lock of the example and downloads its packages.
+func openSystem(b *testing.B, path string) *system {
+	b.Helper()
 	settings, err := host.Read()
 	if err != nil {
 		b.Fatal(err)
 	}
-	out, err := exec.CommandContext(b.Context(), "../../bin/nodesmith", "lock", "-f", "../../examples/debian-12.yaml", "-o", b.TempDir(), "--progress", "quiet").Output()
-	if err != nil {
-		b.Fatal(err)
-	}
 	s := &system{settings: settings, downloads: fetch.New(filepath.Join(settings.CacheDir, "downloads"), settings.Mirrors)}
-	if s.lock, err = lock.Read(strings.TrimSpace(string(out))); err != nil {
+	if s.lock, err = lock.Read(path); err != nil {
 		b.Fatal(err)
 	}
 	s.release, _ = known.Release("debian", "12", "amd64")
