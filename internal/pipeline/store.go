@@ -22,9 +22,6 @@ import (
 	"nodesmith.dev/nodesmith/internal/store/chunked"
 )
 
-// tagDigits is how many digits of the lock's digest make an image's tag.
-const tagDigits = 12
-
 // storing is a build's image on its way into the store.
 type storing struct {
 	store   *store.Store
@@ -53,7 +50,7 @@ func (p *Pipeline) store(image *v1alpha1.NodeImage, l *lock.Lock) (*storing, err
 	}
 	into := &storing{store: s, build: b, earlier: slices.DeleteFunc(images, func(i store.Image) bool { return i.Name != b.Name })}
 	p.lockBytes = int64(len(b.Lock))
-	into.build.Tag = into.lockDigest().Encoded()[:tagDigits]
+	into.build.Tag = store.Short(into.lockDigest())
 	return into, nil
 }
 

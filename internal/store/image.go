@@ -46,7 +46,7 @@ func (i Image) Reference() string {
 	if len(i.Tags) > 0 {
 		return i.Name + ":" + i.Tags[0]
 	}
-	return i.Name + "@" + i.Digest.String()[:len("sha256:")+12]
+	return i.Name + "@sha256:" + Short(i.Digest)
 }
 
 // descriptor is the image's index.

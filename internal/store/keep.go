@@ -9,10 +9,6 @@ import (
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
-// lockDigits is how many digits of its lock's digest are the tag that a build gives
-// to an image.
-const lockDigits = 12
-
 // KeepNewest takes images out of the store, of each name all but the newest, and
 // returns them. An image with a tag that somebody gave it stays, whatever its age,
 // and so does Latest. Where it only looks, it takes none. The blobs stay until
@@ -49,6 +45,6 @@ func (s *Store) givenTag(ctx context.Context, i Image) bool {
 	if err != nil || !ok {
 		return true
 	}
-	own := document.blob.Digest.Encoded()[:lockDigits]
+	own := Short(document.blob.Digest)
 	return slices.ContainsFunc(i.Tags, func(tag string) bool { return tag != Latest && tag != own })
 }

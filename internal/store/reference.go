@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
@@ -32,8 +34,8 @@ var (
 // ParseReference reads a reference. Without a tag or a digest it means Latest.
 func ParseReference(text string) (Reference, error) {
 	r := Reference{Name: text}
-	if name, digest, ok := strings.Cut(text, "@"); ok {
-		r.Name, r.Digest = name, digest
+	if name, digits, ok := strings.Cut(text, "@"); ok {
+		r.Name, r.Digest = name, digits
 	} else if name, tag, ok := strings.Cut(text, ":"); ok {
 		r.Name, r.Tag = name, tag
 	} else {
@@ -49,6 +51,9 @@ func ParseReference(text string) (Reference, error) {
 	}
 	return r, nil
 }
+
+// Short is the tag that stands for a digest: of its lock, for an image that is built.
+func Short(d digest.Digest) string { return d.Encoded()[:12] }
 
 // String is the reference as users write it.
 func (r Reference) String() string {

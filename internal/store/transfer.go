@@ -144,7 +144,7 @@ func (x *Session) Adopt(ctx context.Context, name, tag string, index ocispecs.De
 		_, tag, _ = strings.Cut(list.Annotations[ocispecs.AnnotationRefName], ":")
 	}
 	if r, err := ParseReference(name + ":" + tag); err != nil || r.Tag == Latest {
-		tag = index.Digest.Encoded()[:12]
+		tag = Short(index.Digest)
 	}
 	return x.name(ctx, i, tag)
 }
