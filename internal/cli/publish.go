@@ -162,7 +162,7 @@ func (o *publishing) publish(c *cobra.Command, s streams, name string) (err erro
 
 // publishTo publishes an image to all places of a spec that --to names.
 func (o *publishing) publishTo(ctx context.Context, s streams, name string, spec v1alpha1.PublishSpec, buildContext fs.FS) (err error) {
-	errands, closeAll, err := o.errands(ctx, name, spec, buildContext)
+	errands, closeAll, err := o.errands(ctx, s, name, spec, buildContext)
 	defer func() { err = errors.Join(err, closeAll()) }()
 	if err != nil {
 		return err
@@ -184,7 +184,8 @@ func (o *publishing) run(ctx context.Context, s streams, errands []*errand) erro
 	return o.apply(ctx, s, errands)
 }
 
-// apply carries the plans out, and prints what is there then.
+// apply carries the plans out, and prints what is there then, also where other places
+// failed.
 func (o *publishing) apply(ctx context.Context, s streams, errands []*errand) error {
 	var plans []*publish.Plan
 	for _, e := range errands {
@@ -196,22 +197,32 @@ func (o *publishing) apply(ctx context.Context, s streams, errands []*errand) er
 	}
 	defer shown.display.Close()
 	err = each(errands, func(e *errand) error {
-		if len(e.plan.Steps) == 0 { // nothing is there that could be taken away
-			return nil
-		}
-		header := publish.Header{Place: e.plan.Place, Image: e.image.Reference, Digest: e.image.Digest}
-		if err := e.journal.SetHeader(header); err != nil {
-			return err
-		}
-		return publish.Apply(ctx, e.plan, e.journal, publish.Options{Reporter: shown.of(e.plan)})
+		err := e.apply(ctx, publish.Options{Reporter: shown.of(e.plan)})
+		e.done = err == nil
+		return err
 	})
 	shown.display.Close()
 	for _, e := range errands {
-		if err == nil && !o.json {
-			_, err = fmt.Fprintf(s.out, "%s\t%s\n", e.plan.Place, e.image.Digest)
+		if !e.done || o.json || o.retracts {
+			continue
+		}
+		if _, failure := fmt.Fprintf(s.out, "%s\t%s\n", e.plan.Place, e.image.Digest); failure != nil {
+			return errors.Join(err, failure)
 		}
 	}
 	return err
+}
+
+// apply carries the errand's plan out.
+func (e *errand) apply(ctx context.Context, options publish.Options) error {
+	if len(e.plan.Steps) == 0 { // nothing is there that could be taken away
+		return nil
+	}
+	header := publish.Header{Place: e.plan.Place, Image: e.image.Reference, Digest: e.image.Digest}
+	if err := e.journal.SetHeader(header); err != nil {
+		return err
+	}
+	return publish.Apply(ctx, e.plan, e.journal, options)
 }
 
 // title says what is carried out.
@@ -246,19 +257,18 @@ type stepDocument struct {
 // publishVersion is the version of what publish prints as JSON.
 const publishVersion = "nodesmith.dev/publish/v1alpha1"
 
-// show prints the plans.
+// show prints the plans: in a rehearsal they are the result, else they say what
+// follows.
 func (o *publishing) show(s streams, errands []*errand) error {
+	w, showOne := o.progress.lines(s.err), showPlan
+	if o.dryRun {
+		w = s.out
+	}
+	if o.json {
+		w, showOne = s.out, showJSON
+	}
 	for _, e := range errands {
-		var err error
-		if o.json {
-			err = showJSON(s.out, e.plan)
-		} else {
-			err = showPlan(o.progress.lines(s.err), e.plan)
-			if o.dryRun {
-				err = errors.Join(err, showPlan(s.out, e.plan))
-			}
-		}
-		if err != nil {
+		if err := showOne(w, e.plan); err != nil {
 			return err
 		}
 	}

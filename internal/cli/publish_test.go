@@ -3,6 +3,9 @@ package cli
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -37,6 +40,8 @@ func published(t *testing.T) (image, target string) {
 	t.Helper()
 	dir := t.TempDir()
 	t.Setenv("XDG_STATE_HOME", filepath.Join(dir, "state"))
+	t.Setenv("XDG_CONFIG_HOME", filepath.Join(dir, "config"))
+	t.Setenv("XDG_DATA_HOME", filepath.Join(dir, "data"))
 	t.Setenv("GOVC_URL", "")
 	t.Setenv("GOVC_USERNAME", "user")
 	t.Setenv("GOVC_PASSWORD", "pass")
@@ -93,9 +98,9 @@ func validateLines(t *testing.T, kind, lines string, count int) {
 
 func TestPublishListStatusAndRetract(t *testing.T) {
 	image, target := published(t)
-	plan := output(t, "publish", image, "-f", target, "--dry-run")
-	if n := strings.Count(plan, "create  virtual machine debian-12-kube-v1.34.0"); n != 2 {
-		t.Errorf("the plan is\n%s", plan)
+	plan, said, code := command("publish", image, "-f", target, "--dry-run")
+	if n := strings.Count(plan, "create  virtual machine debian-12-kube-v1.34.0"); n != 2 || said != "" || code != 0 {
+		t.Errorf("exit code %d, the plan is\n%s and beside it stands\n%s", code, plan, said)
 	}
 	if left, err := filepath.Glob(filepath.Join(filepath.Dir(image), "state", "*")); err != nil || len(left) > 0 {
 		t.Errorf("a rehearsal left %q, %v", left, err)
@@ -122,12 +127,44 @@ func TestPublishListStatusAndRetract(t *testing.T) {
 	if list := output(t, "publish", "list", "-f", target); strings.Count(list, "debian-12-kube-v1.34.0  v1.34.0     unverified") != 2 {
 		t.Errorf("list\n%s", list)
 	}
-	output(t, "publish", "retract", image, "-f", target)
+	gone, events, code := command("publish", "retract", image, "-f", target, "--progress", "json")
+	if gone != "" || code != 0 || !strings.Contains(events, `"event":"succeeded"`) {
+		t.Errorf("retract: exit code %d, it names %q as published, and tells\n%s", code, gone, events)
+	}
+	validateLines(t, report.ProgressKind, events, strings.Count(events, "\n"))
 	if list := output(t, "publish", "list", "-f", target, "--json"); list != "" {
 		t.Errorf("after retract the list is\n%s", list)
 	}
 	if status := output(t, "publish", "status", image); strings.Count(status, "\n  nothing\n") != 2 {
 		t.Errorf("after retract the status is\n%s", status)
+	}
+}
+
+// That one place fails keeps nobody from learning where the image is.
+func TestThePlacesThatHaveTheImageAreNamedThoughOneFailed(t *testing.T) {
+	image, target := published(t)
+	o := publishing{specFlags: specFlags{file: target}, unverified: true, progress: progressFlag{mode: progressQuiet}}
+	spec, buildContext, closer, err := o.targets(strings.NewReader(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closer.Close()
+	var out strings.Builder
+	s := streams{&out, io.Discard}
+	errands, closeAll, err := o.errands(t.Context(), s, image, spec, buildContext)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = closeAll() }() // one journal is closed already
+	// Then nothing can be noted in it.
+	if err := errands[0].journal.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.run(t.Context(), s, errands); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("%v", err)
+	}
+	if want := fmt.Sprintf("%s\t%s\n", errands[1].plan.Place, errands[1].image.Digest); out.String() != want {
+		t.Errorf("printed %q, want %q", out.String(), want)
 	}
 }
 

@@ -25,11 +25,14 @@ type errand struct {
 	earlier publish.State
 	journal *publish.Journal
 	plan    *publish.Plan
+	// done says that the plan was carried out, listed is what list found instead.
+	done   bool
+	listed []publish.Published
 }
 
 // errands opens the images, the journals and the publishers. An image is opened
 // once for all places of its infrastructure.
-func (o *publishing) errands(ctx context.Context, name string, spec v1alpha1.PublishSpec, buildContext fs.FS) (errands []*errand, closeAll func() error, err error) {
+func (o *publishing) errands(ctx context.Context, s streams, name string, spec v1alpha1.PublishSpec, buildContext fs.FS) (errands []*errand, closeAll func() error, err error) {
 	var closers []func() error
 	closeAll = func() (err error) {
 		for _, c := range slices.Backward(closers) {
@@ -38,7 +41,7 @@ func (o *publishing) errands(ctx context.Context, name string, spec v1alpha1.Pub
 		return err
 	}
 	for _, infrastructure := range o.to {
-		image, closer, err := o.image(ctx, name, infrastructure)
+		image, closer, err := o.image(ctx, s, name, infrastructure)
 		if err != nil {
 			return nil, closeAll, err
 		}
@@ -65,11 +68,11 @@ func (o *publishing) errands(ctx context.Context, name string, spec v1alpha1.Pub
 
 // image opens the image. Of one that is taken away the digest of its disk will do:
 // its file may be long gone.
-func (o *publishing) image(ctx context.Context, name, infrastructure string) (publish.Image, io.Closer, error) {
+func (o *publishing) image(ctx context.Context, s streams, name, infrastructure string) (publish.Image, io.Closer, error) {
 	if disk, err := digest.Parse(name); err == nil && o.retracts {
 		return publish.Image{Reference: name, Infrastructure: infrastructure, Digest: disk}, io.NopCloser(nil), nil
 	}
-	return openPublished(ctx, name, infrastructure)
+	return openPublished(ctx, name, infrastructure, o.progress.lines(s.err))
 }
 
 // proven refuses to publish an image that was not proven, unless that was asked for.

@@ -27,10 +27,11 @@ import (
 )
 
 // openPublished opens what the user called an image, for one infrastructure: a
-// file, here or on a web server, or a disk in the store.
-func openPublished(ctx context.Context, name, infrastructure string) (publish.Image, io.Closer, error) {
+// file, here or on a web server, or a disk in the store. What there is to wait for is
+// said on notices.
+func openPublished(ctx context.Context, name, infrastructure string, notices io.Writer) (publish.Image, io.Closer, error) {
 	if isURL(name) {
-		return openRemote(ctx, name, infrastructure)
+		return openRemote(ctx, name, infrastructure, notices)
 	}
 	path, about, err := findImage(name, infrastructure)
 	if errors.Is(err, errNoImage) {

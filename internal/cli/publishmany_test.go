@@ -108,7 +108,7 @@ func publishCounting(t *testing.T, image, target string) (read map[string]int64,
 		t.Fatal(err)
 	}
 	defer closer.Close()
-	errands, closeAll, err := o.errands(t.Context(), image, spec, buildContext)
+	errands, closeAll, err := o.errands(t.Context(), streams{io.Discard, io.Discard}, image, spec, buildContext)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,20 +67,13 @@ func publishListCommand(s streams) *cobra.Command {
 					errands = append(errands, &errand{publisher: p})
 				}
 			}
-			lists := make(map[*errand][]publish.Published, len(errands))
-			found := make(chan func(), len(errands))
-			listing := each(errands, func(e *errand) error {
-				list, err := publish.ListAll(c.Context(), e.publisher, publish.Policy{})
-				found <- func() { lists[e] = list }
+			listing := each(errands, func(e *errand) (err error) {
+				e.listed, err = publish.ListAll(c.Context(), e.publisher, publish.Policy{})
 				return errors.Join(err, closePublisher(c.Context(), e.publisher))
 			})
-			close(found)
-			for set := range found {
-				set()
-			}
 			var all []publish.Published
 			for _, e := range errands {
-				all = append(all, lists[e]...)
+				all = append(all, e.listed...)
 			}
 			return errors.Join(listing, o.list(s, all))
 		},
@@ -160,7 +153,7 @@ said first; what is in use is kept. --dry-run says it alone. IMAGE is as for pub
 or the digest of its disk, which list and status have: the image itself need not be
 there any more.`,
 		Args: oneArgument("IMAGE"),
-		RunE: func(c *cobra.Command, args []string) error { return o.retract(c, s, args[0]) },
+		RunE: o.progress.told(s, func(c *cobra.Command, args []string) error { return o.retract(c, s, args[0]) }),
 	}
 	o.register(c)
 	o.progress.register(c)
@@ -176,7 +169,7 @@ func (o *publishing) retract(c *cobra.Command, s streams, name string) (err erro
 		return err
 	}
 	defer closing(&err, closer)
-	errands, closeAll, err := o.errands(ctx, name, spec, buildContext)
+	errands, closeAll, err := o.errands(ctx, s, name, spec, buildContext)
 	defer func() { err = errors.Join(err, closeAll()) }()
 	if err != nil {
 		return err

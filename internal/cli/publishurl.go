@@ -3,8 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
-	"log/slog"
 	"net/url"
 	"path"
 	"path/filepath"
@@ -63,7 +63,7 @@ func (u imageURL) manifest() (string, error) {
 
 // openRemote fetches an image and opens it. It is hashed as it arrives, and lies in
 // the cache of downloads, where the next run finds it.
-func openRemote(ctx context.Context, argument, infrastructure string) (_ publish.Image, _ io.Closer, err error) {
+func openRemote(ctx context.Context, argument, infrastructure string, notices io.Writer) (_ publish.Image, _ io.Closer, err error) {
 	u, err := parseImageURL(argument)
 	if err != nil {
 		return publish.Image{}, nil, err
@@ -76,8 +76,8 @@ func openRemote(ctx context.Context, argument, infrastructure string) (_ publish
 	if err != nil {
 		return publish.Image{}, nil, err
 	}
-	lease, err := housekeeping.Use(ctx, settings.CacheDir, func(string, ...any) {
-		slog.Info("waiting for another nodesmith that prunes", "directory", settings.CacheDir)
+	lease, err := housekeeping.Use(ctx, settings.CacheDir, func(format string, args ...any) {
+		_, _ = fmt.Fprintf(notices, format+"\n", args...)
 	})
 	if err != nil {
 		return publish.Image{}, nil, err
