@@ -61,15 +61,16 @@ type documentDescription struct {
 	SizeBytes      int64  `json:"sizeBytes"`
 }
 
-// describe collects what the store knows of an image.
-func describe(ctx context.Context, images *store.Store, i store.Image) (description, error) {
+// describe collects what the store knows of an image: of all its disks, or of the one
+// for an infrastructure.
+func describe(ctx context.Context, images *store.Store, i store.Image, infrastructure string) (description, error) {
 	d := description{APIVersion: descriptionVersion, Kind: report.ImageKind, Image: entryOf(i), Disks: []diskDescription{}, Documents: []documentDescription{}}
 	shared, own, err := images.Shared(ctx, i)
 	if err != nil {
 		return d, err
 	}
 	d.SharedBytes, d.OwnBytes = shared.Bytes, own.Bytes
-	disks, err := images.Disks(ctx, i)
+	disks, err := disksFor(ctx, images, i, infrastructure)
 	if err != nil {
 		return d, err
 	}
@@ -82,9 +83,21 @@ func describe(ctx context.Context, images *store.Store, i store.Image) (descript
 	}
 	documents, err := images.Documents(ctx, i)
 	for _, document := range documents {
+		if infrastructure != "" && document.Infrastructure != "" && document.Infrastructure != infrastructure {
+			continue
+		}
 		d.Documents = append(d.Documents, documentDescription{document.Type, document.Infrastructure, document.Title, document.Size})
 	}
 	return d, err
+}
+
+// disksFor are the image's disks, or the one for an infrastructure.
+func disksFor(ctx context.Context, images *store.Store, i store.Image, infrastructure string) ([]*store.Disk, error) {
+	if infrastructure == "" {
+		return images.Disks(ctx, i)
+	}
+	disk, err := images.Disk(ctx, i, infrastructure)
+	return []*store.Disk{disk}, err
 }
 
 func describeDisk(ctx context.Context, images *store.Store, disk *store.Disk) (diskDescription, error) {

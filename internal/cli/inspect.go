@@ -10,10 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/inspect"
 	"nodesmith.dev/nodesmith/internal/report"
-	"nodesmith.dev/nodesmith/internal/store"
 )
 
 func inspectCommand(s streams) *cobra.Command {
@@ -25,7 +23,8 @@ func inspectCommand(s streams) *cobra.Command {
 did not make: sizes, partitions, file systems, an OVA's properties, the digest.
 
 Of an image in the store: its disks and their digests, how far each is proven, the
-documents that belong to it, and what of it other images have, too.
+documents that belong to it, and what of it other images have, too; with
+/INFRASTRUCTURE of that disk alone.
 ` + imageArgument,
 		Example: "  nodesmith inspect out/debian-12.ova\n  nodesmith inspect debian-12",
 		Args:    oneArgument("IMAGE"),
@@ -55,19 +54,15 @@ documents that belong to it, and what of it other images have, too.
 // inspectStored prints what the store knows of an image; false if the argument is
 // no reference, or a file.
 func inspectStored(ctx context.Context, s streams, argument string, asJSON bool) (bool, error) {
-	r, err := store.ParseReference(argument)
-	if _, missing := os.Stat(argument); err != nil || missing == nil {
-		return false, nil //nolint:nilerr // a file, or what opening it explains
+	r, infrastructure, ok := storedReference(argument)
+	if _, missing := os.Stat(argument); !ok || missing == nil {
+		return false, nil // a file, or what opening it explains
 	}
-	images, err := openStore()
+	images, image, err := findBesideFiles(ctx, argument, r)
 	if err != nil {
 		return true, err
 	}
-	image, err := images.Find(ctx, r)
-	if err != nil {
-		return true, fault.New(fault.Usage, "nodesmith images lists what there is", "there is no file %s, and %w", argument, err)
-	}
-	d, err := describe(ctx, images, image)
+	d, err := describe(ctx, images, image, infrastructure)
 	if err != nil {
 		return true, err
 	}

@@ -255,7 +255,7 @@ func TestPublishSaysWhatIsMissing(t *testing.T) {
 	}{
 		{[]string{"publish", image}, "no PublishTarget was given"},
 		{[]string{"publish", image, "-f", target, "--to", "gcp"}, `--to "gcp"`},
-		{[]string{"publish", "none", "-f", target}, "there is no image none for vsphere"},
+		{[]string{"publish", "none", "-f", target}, "there is no file none, and no image none:latest in the store"},
 		{[]string{"build", "-f", "../../examples/debian-12.yaml", "--publish"}, "--yes-unverified"},
 		{[]string{"build", "-f", "../../examples/debian-12.yaml", "--publish", "--yes-unverified"}, "no spec.publish"},
 		{[]string{"build", "-f", "../../examples/debian-12.yaml", "--publish", "--yes-unverified", "--set", "spec.publish.vsphere=[{server: vc}]"}, "needs vsphere in spec.infrastructures"},

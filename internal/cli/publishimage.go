@@ -34,8 +34,12 @@ func openPublished(ctx context.Context, name, infrastructure string, notices io.
 		return openRemote(ctx, name, infrastructure, notices)
 	}
 	path, about, err := findImage(name, infrastructure)
-	if errors.Is(err, errNoImage) {
-		if s, storeErr := findSubject(ctx, name, infrastructure); storeErr == nil && s.disk != nil {
+	if errors.Is(err, errNoImage) && !outsideStore(name) {
+		s, err := findSubject(ctx, name, infrastructure)
+		switch {
+		case err != nil:
+			return publish.Image{}, nil, err
+		case s.disk != nil:
 			return openStored(ctx, s)
 		}
 	}
@@ -43,6 +47,14 @@ func openPublished(ctx context.Context, name, infrastructure string, notices io.
 		return publish.Image{}, nil, err
 	}
 	return openFile(ctx, path, about)
+}
+
+// outsideStore says whether a name is that of files alone: it has a folder, which is
+// no infrastructure behind the name of an image.
+func outsideStore(name string) bool {
+	_, behind, ok := storedReference(name)
+	_, known := infra.Find(behind)
+	return !ok || behind != "" && !known
 }
 
 // openFile opens an image file, of which nothing was proven.

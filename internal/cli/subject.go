@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,24 +44,42 @@ func findSubject(ctx context.Context, argument, infrastructure string) (subject,
 	if !errors.Is(statErr, fs.ErrNotExist) {
 		return file, nil
 	}
-	text, behind, split := strings.Cut(argument, "/")
-	r, err := store.ParseReference(text)
-	if err != nil || split && strings.Contains(behind, "/") {
-		return file, nil //nolint:nilerr // a path: opening the file says what is wrong
+	r, behind, ok := storedReference(argument)
+	if !ok {
+		return file, nil // a path: opening the file says what is wrong
 	}
-	if split {
-		infrastructure = behind
-	}
-	images, err := openStore()
+	images, image, err := findBesideFiles(ctx, argument, r)
 	if err != nil {
 		return file, err
 	}
-	image, err := images.Find(ctx, r)
-	if err != nil {
-		return file, fault.New(fault.Usage, "nodesmith images lists what there is", "there is no file %s, and %w", argument, err)
+	if behind != "" && infrastructure != "" && behind != infrastructure {
+		return file, fault.New(fault.Usage, "name one infrastructure", "%s is the disk for %s, not %s", argument, behind, infrastructure)
 	}
-	disk, err := images.Disk(ctx, image, infrastructure)
+	disk, err := images.Disk(ctx, image, cmp.Or(behind, infrastructure))
 	return subject{argument, images, disk}, err
+}
+
+// storedReference reads an argument as what an image in the store is called, and the
+// infrastructure behind it, "" where none is; false if it can only be a path.
+func storedReference(argument string) (r store.Reference, infrastructure string, ok bool) {
+	text, behind, split := strings.Cut(argument, "/")
+	r, err := store.ParseReference(text)
+	return r, behind, err == nil && (!split || behind != "" && !strings.Contains(behind, "/"))
+}
+
+// findBesideFiles returns the image of the store that an argument means, of which
+// there is no file.
+func findBesideFiles(ctx context.Context, argument string, r store.Reference) (*store.Store, store.Image, error) {
+	images, err := openStore()
+	if err != nil {
+		return nil, store.Image{}, err
+	}
+	image, err := images.Find(ctx, r)
+	if err != nil && fault.KindOf(err) == fault.Usage {
+		remedy := cmp.Or(fault.RemedyOf(err), "nodesmith images lists what there is")
+		err = fault.New(fault.Usage, remedy, "there is no file %s, and %w", argument, err)
+	}
+	return images, image, err
 }
 
 // open opens the subject for reads in any order.
