@@ -120,7 +120,7 @@ func (o conversion) targets(path string, source os.FileInfo) ([]format.Target, e
 			return nil, fault.New(fault.Usage, "give another folder with -o, or another --name", "%s would replace what is converted", target.Path)
 		}
 		if target.New, err = o.writer(f); err != nil {
-			return nil, fault.New(fault.Usage, "nodesmith convert --help lists the flags", "%w", err)
+			return nil, err
 		}
 		targets = append(targets, target)
 	}
@@ -133,13 +133,13 @@ func (o conversion) writer(f format.Format) (func(*format.Output, int64) (format
 	case qcow2.Format.Name:
 		compression, ok := compressions[o.compression]
 		if !ok {
-			return nil, fmt.Errorf("--qcow2-compression %q is not zstd, zlib or none", o.compression)
+			return nil, wrongFlag("--qcow2-compression %q is not zstd, zlib or none", o.compression)
 		}
 		return qcow2.Options{Compression: compression}.New, nil
 	case vhd.Format.Name:
 		kind, ok := vhdKinds[o.vhdKind]
 		if !ok {
-			return nil, fmt.Errorf("--vhd %q is not fixed or dynamic", o.vhdKind)
+			return nil, wrongFlag("--vhd %q is not fixed or dynamic", o.vhdKind)
 		}
 		return kind, nil
 	case ova.Format.Name:
@@ -154,13 +154,18 @@ func (o conversion) ovaOptions() (ova.Options, error) {
 	if o.ovaFile != "" {
 		text, err := os.ReadFile(o.ovaFile)
 		if err != nil {
-			return options, fmt.Errorf("--ova: %w", err)
+			return options, wrongFlag("--ova: %w", err)
 		}
 		if err := yaml.UnmarshalStrict(text, &options); err != nil {
-			return options, fmt.Errorf("--ova %s: %w", o.ovaFile, err)
+			return options, wrongFlag("--ova %s: %w", o.ovaFile, err)
 		}
 	}
 	var err error
-	options.Signer, err = o.signing.signer()
+	options.Signer, err = o.signing.configured()
 	return options, err
+}
+
+// wrongFlag is the error of a flag's value.
+func wrongFlag(format string, args ...any) error {
+	return fault.New(fault.Usage, "nodesmith convert --help lists the flags", format, args...)
 }

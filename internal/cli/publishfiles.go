@@ -10,6 +10,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/format"
 	"nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/format/ova"
 	"nodesmith.dev/nodesmith/internal/pipeline"
 	"nodesmith.dev/nodesmith/internal/publish"
 	"nodesmith.dev/nodesmith/internal/scratch"
@@ -94,6 +95,13 @@ func filesOf(path string, disk openedDisk) (*imageFiles, error) {
 		if err != nil {
 			return "", err
 		}
+		signer, err := signerOf(formatName)
+		if err != nil {
+			return "", err
+		}
+		if signer != nil {
+			target.New = ova.Options{Signer: signer}.New
+		}
 		made := filepath.Join(folder, "disk"+target.Suffix)
 		_, err = (format.Converter{}).Convert(ctx, disk, []format.Target{{Path: made, New: target.New}})
 		return made, err
@@ -104,12 +112,24 @@ func filesOf(path string, disk openedDisk) (*imageFiles, error) {
 // built with.
 func filesOfStored(disk *store.Disk, content openedDisk) *imageFiles {
 	return &imageFiles{disk: content, make: func(ctx context.Context, formatName, folder string) (string, error) {
-		artifacts, err := pipeline.Export(ctx, disk, pipeline.ExportOptions{Dir: folder, Formats: []string{formatName}})
+		signer, err := signerOf(formatName)
+		if err != nil {
+			return "", err
+		}
+		artifacts, err := pipeline.Export(ctx, disk, pipeline.ExportOptions{Dir: folder, Formats: []string{formatName}, OVASigner: signer})
 		if err != nil {
 			return "", err
 		}
 		return artifacts[0].Path, nil
 	}}
+}
+
+// signerOf is what files of a format are signed with: OVAs as build signs them.
+func signerOf(formatName string) (*ova.Signer, error) {
+	if formatName != ova.Format.Name {
+		return nil, nil
+	}
+	return signingFlags{}.configured()
 }
 
 // fileContent is a publish.Content.

@@ -26,6 +26,18 @@ func (f signingFlags) or(configured host.OVASigning) signingFlags {
 	return f
 }
 
+// configured is the signer of the flags, or of the configuration where none was given.
+func (f signingFlags) configured() (*ova.Signer, error) {
+	if f != (signingFlags{}) {
+		return f.signer()
+	}
+	settings, err := host.Read()
+	if err != nil {
+		return nil, err
+	}
+	return f.or(settings.OVASigning).signer()
+}
+
 // signer reads the files; it is nil without any.
 func (f signingFlags) signer() (*ova.Signer, error) {
 	if (f.Key == "") != (f.Certificate == "") {

@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"io"
 	"math/big"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -42,6 +44,68 @@ func TestAnOVAIsSignedWithTheFilesThatFlagsName(t *testing.T) {
 	}
 	if out, _, _ := command("inspect", filepath.Join(dir, "node.ova")); !strings.Contains(out, "node.mf node.cert") {
 		t.Errorf("inspect says\n%s", out)
+	}
+}
+
+// configureSigning has the configuration name a key and its certificate.
+func configureSigning(t *testing.T) {
+	t.Helper()
+	key, certificate := keyPair(t)
+	dir := t.TempDir()
+	t.Setenv("XDG_CONFIG_HOME", dir)
+	if err := os.Mkdir(filepath.Join(dir, "nodesmith"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := "ovaSigning: {key: " + key + ", certificate: " + certificate + "}\n"
+	if err := os.WriteFile(filepath.Join(dir, "nodesmith", "config.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEveryOVAIsSignedWithTheConfigurationsKey(t *testing.T) {
+	raw := rawDisk(t)
+	configureSigning(t)
+	signed := func(what, path, name string) {
+		t.Helper()
+		if out := output(t, "inspect", "--no-digest", path); !strings.Contains(out, name+".mf "+name+".cert") {
+			t.Errorf("%s: inspect says\n%s", what, out)
+		}
+	}
+	signed("convert", strings.TrimSpace(output(t, "convert", raw, "--to", "ova", "-o", t.TempDir())), "node")
+
+	_, disk := stored(t)
+	content, err := disk.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromStore := filesOfStored(disk, content)
+	defer closed(t, fromStore)
+	path, err := fromStore.path(t.Context(), "ova")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed("publish of an image in the store", path, "web-vsphere")
+
+	source, err := openDisk(t.Context(), raw, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromFile, err := filesOf(raw, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closed(t, fromFile)
+	if path, err = fromFile.path(t.Context(), "ova"); err != nil {
+		t.Fatal(err)
+	}
+	signed("publish of a file", path, "disk")
+}
+
+// closed closes what must close well.
+func closed(t *testing.T, c io.Closer) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
