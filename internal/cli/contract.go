@@ -125,10 +125,12 @@ func customizationOf(name string) (manifest.Customization, error) {
 
 // withoutSuffix returns an image file's path without its format's suffix.
 func withoutSuffix(name string) string {
-	for _, suffix := range append(known.Suffixes(), filepath.Ext(name)) {
-		name = strings.TrimSuffix(name, suffix)
+	for _, suffix := range known.Suffixes() {
+		if base, ok := strings.CutSuffix(name, suffix); ok {
+			return base
+		}
 	}
-	return name
+	return strings.TrimSuffix(name, filepath.Ext(name))
 }
 
 // infrastructureOf reads the infrastructure from the name that build gives to

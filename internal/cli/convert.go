@@ -107,7 +107,7 @@ func (o conversion) targets(path string, source os.FileInfo) ([]format.Target, e
 		return nil, fault.New(fault.Usage, "say --to "+strings.Join(known.Names(), ", --to "), "no format to convert to")
 	}
 	if o.name == "" {
-		o.name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+		o.name = filepath.Base(withoutSuffix(path))
 	}
 	var targets []format.Target
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(o.to))) {

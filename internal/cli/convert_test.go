@@ -75,6 +75,14 @@ func TestConvertMakesEveryFormatAndInspectReadsIt(t *testing.T) {
 	}
 }
 
+func TestConvertNamesFilesWithoutTheWholeSuffixOfTheirSource(t *testing.T) {
+	dir := t.TempDir()
+	archive := strings.TrimSpace(output(t, "convert", rawDisk(t), "--to", "gce", "-o", dir)) // node.tar.gz
+	if got := output(t, "convert", archive, "--to", "qcow2", "-o", dir); got != filepath.Join(dir, "node.qcow2")+"\n" {
+		t.Errorf("%s became %s", archive, got)
+	}
+}
+
 func TestConvertRefusesWhatMakesNoSense(t *testing.T) {
 	path := rawDisk(t)
 	broken := filepath.Join(t.TempDir(), "broken.qcow2")
