@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -48,9 +49,24 @@ func printClosing(w io.Writer, image *v1alpha1.NodeImage, artifacts []pipeline.A
 	if artifacts[0].Image != "" {
 		fmt.Fprintf(&b, "\n  In the store as %s\n", artifacts[0].Image)
 	}
-	fmt.Fprintf(&b, "\nProve that it boots: nodesmith verify %s --level boot\n\n", artifacts[0].Path)
+	fmt.Fprintf(&b, "\nProve that it boots: nodesmith verify %s --level boot\n\n", provable(artifacts))
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// provable is what verify should be given of what was built: the image in the store,
+// which keeps the report for publish, with one infrastructure of several behind it; or
+// else a file.
+func provable(artifacts []pipeline.Artifact) string {
+	first := artifacts[0]
+	several := slices.ContainsFunc(artifacts, func(a pipeline.Artifact) bool { return a.Infrastructure != first.Infrastructure })
+	switch {
+	case first.Image == "":
+		return first.Path
+	case several:
+		return first.Image + "/" + first.Infrastructure
+	}
+	return first.Image
 }
 
 // printPaths prints where the image files are.
