@@ -91,14 +91,6 @@ func printError(w io.Writer, err error) {
 	}
 }
 
-// noArguments refuses arguments that are not flags.
-func noArguments(c *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return fault.New(fault.Usage, fmt.Sprintf("%s --help shows how it is called", c.CommandPath()), "unexpected argument %q", args[0])
-	}
-	return nil
-}
-
 // closing joins the error of closing something to that of what was done with it.
 func closing(err *error, closer io.Closer) { *err = errors.Join(*err, closer.Close()) }
 

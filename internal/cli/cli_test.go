@@ -48,6 +48,7 @@ func TestCommandsAnswerMistakesWithAnExitCodeAndARemedy(t *testing.T) {
 		"a bad --set":         {[]string{"validate", "-f", good, "--set", "spec.kubernets.version=v1.34.1"}, fault.BadSpec, []string{"kubernets", "kubernetes"}},
 		"bad progress":        {[]string{"lock", "-f", good, "--progress", "fancy"}, fault.Usage, []string{`"fancy"`, "plain"}},
 		"no lock":             {[]string{"build", "-f", good, "--locked"}, fault.BadSpec, []string{"there is no", "web.lock.yaml", "run nodesmith lock first"}},
+		"progress of retract": {[]string{"publish", "retract", "x", "-f", good, "--progress", "fancy"}, fault.Usage, []string{`"fancy"`, "plain"}},
 		"no image":            {[]string{"verify"}, fault.Usage, []string{"exactly one IMAGE"}},
 		"missing image":       {[]string{"verify", "/nonexistent.raw"}, fault.Usage, []string{"/nonexistent.raw"}},
 		"not an image":        {[]string{"verify", good}, fault.Usage, []string{"no disk that boots", "nodesmith inspect"}},

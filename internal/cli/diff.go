@@ -37,13 +37,8 @@ With --exit-code the exit code says it: 0 equal, ` + fmt.Sprint(fault.Different.
 to take anew to get from A to B, what lies in them, and how many may differ for
 the bytes of files that changed.`,
 		Example: "  nodesmith diff old/debian-12-qemu.qcow2 new/debian-12-qemu.qcow2\n  nodesmith diff --blocks old/debian-12-qemu.raw new/debian-12-qemu.raw",
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) != 2 {
-				return fault.New(fault.Usage, fmt.Sprintf("%s --help shows how it is called", c.CommandPath()), "give two images, A and B, not %d", len(args))
-			}
-			return nil
-		},
-		RunE: func(c *cobra.Command, args []string) error { return o.run(c.Context(), s, args[0], args[1]) },
+		Args:    exactly("A", "B"),
+		RunE:    func(c *cobra.Command, args []string) error { return o.run(c.Context(), s, args[0], args[1]) },
 	}
 	f := c.Flags()
 	f.StringVar(&o.from, "from", "", "the format of both files, if their content should not decide")

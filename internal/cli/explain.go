@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
-	"nodesmith.dev/nodesmith/internal/fault"
 )
 
 //go:generate sh -c "go run ../../cmd/nodesmith explain --markdown > ../../docs/spec.md"
@@ -24,12 +23,7 @@ func explainCommand(s streams) *cobra.Command {
 		Long: `Say what a field of a file means, what may stand there, its default and an
 example; without an argument, for the fields at the top.`,
 		Example: "  nodesmith explain spec.disk\n  nodesmith explain spec.files.mode\n  nodesmith explain --kind PublishTarget spec.vsphere",
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return fault.New(fault.Usage, fmt.Sprintf("%s --help shows how it is called", c.CommandPath()), "give one field, not %d", len(args))
-			}
-			return nil
-		},
+		Args:    atMostOne("FIELD"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			whole, err := kind.reference()
 			if err != nil {

@@ -159,6 +159,10 @@ var failures = []failure{
 	{name: "a kind of document that is none", args: asTyped("schema --kind Moon")},
 	{name: "a field that is none", args: asTyped("explain spec.dsik")},
 	{name: "two images to verify", args: asTyped("verify a.raw b.raw")},
+	{name: "no image to remove", args: asTyped("rm")},
+	{name: "two images to say the state of", args: asTyped("publish status a b")},
+	{name: "one image to compare", args: asTyped("diff a.raw")},
+	{name: "two fields at once", args: asTyped("explain spec.os spec.disk")},
 	{name: "a time that is none", args: asTyped("verify a.raw --deadline soon")},
 
 	// The spec.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/progress/display"
 	"nodesmith.dev/nodesmith/internal/proof"
@@ -174,7 +173,7 @@ its last one; NAME, which is NAME:latest, and NAME@DIGEST take all tags. What no
 other image has is freed at once, unless another nodesmith reads or writes images
 just now: then the next rm or prune frees it.`,
 		Example: "  nodesmith rm debian-12:3fa9c1d2e4b5",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    atLeastOne("IMAGE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			images, err := openStore()
 			if err != nil {
@@ -204,24 +203,5 @@ just now: then the next rm or prune frees it.`,
 			fmt.Fprintf(s.err, "Freed %s.\n", display.Bytes(freed.Bytes))
 			return nil
 		},
-	}
-}
-
-// exactly takes one argument for each name.
-func exactly(names ...string) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if len(args) != len(names) {
-			return fault.New(fault.Usage, fmt.Sprintf("%s --help shows how it is called", c.CommandPath()), "give %s, not %d arguments", strings.Join(names, " and "), len(args))
-		}
-		return nil
-	}
-}
-
-func atMostOne(name string) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if len(args) > 1 {
-			return fault.New(fault.Usage, fmt.Sprintf("%s --help shows how it is called", c.CommandPath()), "give at most one %s, not %d", name, len(args))
-		}
-		return nil
 	}
 }

@@ -110,7 +110,7 @@ func publishStatusCommand(s streams) *cobra.Command {
 		Long: `Say what the journals of this machine know of an image, of all images without
 one: each step that was begun at each place, whether it was done, and the IDs of
 what it made. It asks no infrastructure.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: atMostOne("IMAGE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			all, err := journals()
 			if err != nil {

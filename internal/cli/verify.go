@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -75,13 +74,4 @@ read, is unpacked into a temporary file first.`,
 	f.BoolVar(&v.all, "all", false, "contract: show the checks that passed as well")
 	f.BoolVar(&v.console, "console", false, "show the guest's serial console on standard error")
 	return c
-}
-
-func oneArgument(name string) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if len(args) != 1 {
-			return fault.New(fault.Usage, fmt.Sprintf("%s --help shows how it is called", c.CommandPath()), "give exactly one %s, not %d", name, len(args))
-		}
-		return nil
-	}
 }
