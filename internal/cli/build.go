@@ -229,6 +229,9 @@ and write the list, NAME.lock.yaml, beside the NodeImage.`,
 			if output == "" {
 				output = spec.dir
 			}
+			if err := makeFolder(output); err != nil {
+				return err
+			}
 			p, err := open(c.Context(), spec.image, progress, engine, nil, s)
 			if err != nil {
 				return err

@@ -94,9 +94,13 @@ func printError(w io.Writer, err error) {
 // closing joins the error of closing something to that of what was done with it.
 func closing(err *error, closer io.Closer) { *err = errors.Join(*err, closer.Close()) }
 
-// makeFolder makes the folder that -o names.
+// makeFolder makes the folder that -o names, or says before any work that files can't
+// be made in it.
 func makeFolder(path string) error {
 	err := os.MkdirAll(path, 0o755)
+	if err == nil {
+		err = writable(path)
+	}
 	if err == nil {
 		return nil
 	}

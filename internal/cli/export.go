@@ -47,6 +47,9 @@ files are copies: nothing that happens to them reaches the store.`,
 			if err != nil {
 				return err
 			}
+			if err := makeFolder(output); err != nil {
+				return err
+			}
 			blocks := blockcache.Open(host.BlocksDir(settings.CacheDir), int64(settings.Bounds.Blocks))
 			defer blocks.Close()
 			return export(c, s, disks, pipeline.ExportOptions{Dir: output, Formats: formats, OVASigner: signer, Blocks: blocks})

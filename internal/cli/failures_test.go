@@ -79,6 +79,15 @@ func (f fixture) small(bytes int) {
 	f.t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }
 
+// readOnly is a file system at the folder "small" that nothing can be written to.
+func (f fixture) readOnly() {
+	f.t.Helper()
+	f.small(4 << 10)
+	if err := unix.Mount("", filepath.Join(f.dir, "small"), "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 // deadPort is the address of a server on this machine that does not run.
 func deadPort(t *testing.T) string {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -220,6 +229,8 @@ var failures = []failure{
 	{name: "no format to make", setup: fileOf("web.raw", "a"), args: asTyped("convert web.raw")},
 	{name: "an image onto itself", setup: fileOf("web.raw", "a"), args: asTyped("convert web.raw --to raw")},
 	{name: "a folder that is a file", setup: func(f fixture) { f.write("web.raw", "a"); f.write("out", "") }, args: asTyped("convert web.raw --to qcow2 -o out")},
+	{name: "a folder for the lock that is a file", setup: specWith(), args: asTyped("lock -f web.yaml -o web.yaml")},
+	{name: "a folder for the lock that is read only", root: true, setup: func(f fixture) { specWith()(f); f.readOnly() }, args: asTyped("lock -f web.yaml -o small")},
 	{name: "a key that is none", setup: func(f fixture) { f.write("web.raw", "a"); f.write("key", "a") }, args: asTyped("convert web.raw --to ova --ova-sign-key key --ova-sign-certificate key")},
 	{name: "a key without its certificate", setup: fileOf("web.raw", "a"), args: asTyped("convert web.raw --to ova --ova-sign-key key")},
 	{name: "an infrastructure to verify for that is none", setup: fileOf("web.raw", strings.Repeat("\x00", 1<<20)), args: asTyped("verify web.raw --level contract --infrastructure moon")},
