@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"nodesmith.dev/nodesmith/internal/contract"
@@ -20,10 +19,6 @@ import (
 
 // boot boots one image and prints what the guest reported.
 func (v verification) boot(ctx context.Context, s streams, subject subject) (err error) {
-	options, err := bootOptions(v.firmware)
-	if err != nil {
-		return err
-	}
 	if err := v.lesser(ctx, s, subject); err != nil {
 		return err
 	}
@@ -35,12 +30,15 @@ func (v verification) boot(ctx context.Context, s streams, subject subject) (err
 	if err := bootable(subject.name, image); err != nil {
 		return err
 	}
-	if len(v.firmware) == 0 {
-		for _, f := range contract.Firmware(image.Source, image.Source.Size()) {
-			options.Firmwares = append(options.Firmwares, vmtest.Firmware(f))
-		}
+	firmware := v.firmware
+	if len(firmware) == 0 {
+		firmware = contract.Firmware(image.Source, image.Source.Size())
 	}
+	var options vmtest.BootOptions
 	options.Disk, options.Deadline, options.Cluster = disk, v.deadline, v.level == proof.Cluster.String()
+	for _, f := range firmware {
+		options.Firmwares = append(options.Firmwares, vmtest.Firmware(f))
+	}
 	if options.Hardware, err = hardwareOf(subject, v.infrastructure); err != nil {
 		return err
 	}
@@ -63,18 +61,6 @@ func (v verification) boot(ctx context.Context, s streams, subject subject) (err
 		return fault.New(fault.Guest, "the report above says what the guest saw; --console shows its serial console", "%s failed the level %s", subject.name, v.level)
 	}
 	return failure
-}
-
-func bootOptions(firmware []string) (vmtest.BootOptions, error) {
-	var options vmtest.BootOptions
-	for _, f := range firmware {
-		known := []vmtest.Firmware{vmtest.BIOS, vmtest.UEFI, vmtest.UEFISecure}
-		if !slices.Contains(known, vmtest.Firmware(f)) {
-			return options, fault.New(fault.Usage, "", "--firmware %q is not one of %v", f, known)
-		}
-		options.Firmwares = append(options.Firmwares, vmtest.Firmware(f))
-	}
-	return options, nil
 }
 
 // lesser holds an image in the store against the contract, if that was not done: a

@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"nodesmith.dev/nodesmith/internal/contract"
-	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/manifest"
 	"nodesmith.dev/nodesmith/internal/proof"
@@ -54,11 +53,6 @@ func contractCommand(s streams) *cobra.Command {
 
 // contract checks one image and prints the report.
 func (v verification) contract(ctx context.Context, s streams, image subject) error {
-	for _, f := range v.firmware {
-		if !slices.Contains([]string{"bios", "uefi", "uefi-secure"}, f) {
-			return fault.New(fault.Usage, "", "--firmware %q is not one of [bios uefi uefi-secure]", f)
-		}
-	}
 	result, err := v.check(ctx, image)
 	if err != nil {
 		return err

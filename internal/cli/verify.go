@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -8,10 +9,14 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/vmtest"
 )
 
-// levels are the values of verify --level.
-var levels = []string{"boot", "contract", "cluster"}
+// levels are the values of verify --level, firmwares those of --firmware.
+var (
+	levels    = []string{"boot", "contract", "cluster"}
+	firmwares = []string{string(vmtest.BIOS), string(vmtest.UEFI), string(vmtest.UEFISecure)}
+)
 
 // verification is what the flags of verify say.
 type verification struct {
@@ -49,23 +54,23 @@ read, is unpacked into a temporary file first.`,
 		Example: "  nodesmith verify out/debian-12-qemu.qcow2 --level boot\n  nodesmith verify out/debian-12-vsphere.ova --level contract\n  nodesmith verify debian-12 --infrastructure vsphere --level boot",
 		Args:    oneArgument("IMAGE"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := v.known(); err != nil {
+				return err
+			}
 			image, err := findSubject(c.Context(), args[0], v.infrastructure)
 			if err != nil {
 				return err
 			}
-			switch v.level {
-			case "contract":
+			if v.level == "contract" {
 				return v.contract(c.Context(), s, image)
-			case "boot", "cluster":
-				return v.boot(c.Context(), s, image)
 			}
-			return fault.New(fault.Usage, "", "--level %q is not one of %s", v.level, strings.Join(levels, ", "))
+			return v.boot(c.Context(), s, image)
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&v.level, "level", levels[0], "what to prove: `"+strings.Join(levels, "|")+"`")
 	f.StringVar(&v.from, "from", "", "FILE's format, if its content should not decide (a guest can make a raw disk look like another format)")
-	f.StringSliceVar(&v.firmware, "firmware", nil, "boot on each of these: bios, uefi, uefi-secure (default: those that the image says it is made for, else bios and uefi)")
+	f.StringSliceVar(&v.firmware, "firmware", nil, "boot on each of these: "+strings.Join(firmwares, ", ")+" (default: those that the image says it is made for, else bios and uefi)")
 	f.DurationVar(&v.deadline, "deadline", 0, "time for one boot (default: 3m on KVM, 10m without; for a control plane 7m and 25m more)")
 	f.BoolVar(&v.asJSON, "json", false, "print one JSON document, a VerifyReport (nodesmith schema --kind VerifyReport), on standard output")
 	f.StringVar(&v.infrastructure, "infrastructure", "", "where the image will run (default: by the file's name): its checks, or the disk and network to boot with")
@@ -74,4 +79,17 @@ read, is unpacked into a temporary file first.`,
 	f.BoolVar(&v.all, "all", false, "contract: show the checks that passed as well")
 	f.BoolVar(&v.console, "console", false, "show the guest's serial console on standard error")
 	return c
+}
+
+// known refuses levels and firmware that there are none of.
+func (v verification) known() error {
+	if !slices.Contains(levels, v.level) {
+		return fault.New(fault.Usage, "", "--level %q is not one of %s", v.level, strings.Join(levels, ", "))
+	}
+	for _, f := range v.firmware {
+		if !slices.Contains(firmwares, f) {
+			return fault.New(fault.Usage, "", "--firmware %q is not one of %s", f, strings.Join(firmwares, ", "))
+		}
+	}
+	return nil
 }
