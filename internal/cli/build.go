@@ -21,21 +21,21 @@ import (
 	"nodesmith.dev/nodesmith/internal/progress/display"
 )
 
-// building is a pipeline, and the display of what it does.
-type building struct {
+// session is a pipeline, and the display of what it does.
+type session struct {
 	*pipeline.Pipeline
 	display display.Display
 }
 
 // Close ends both. The display outlives the engine, which says how steps end.
-func (b *building) Close() error {
-	defer b.display.Close()
-	return b.Pipeline.Close()
+func (s *session) Close() error {
+	defer s.display.Close()
+	return s.Pipeline.Close()
 }
 
 // open starts a pipeline for an image on this machine; signing is nil for what
 // makes no OVA.
-func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag, engine engineFlags, signing *signingFlags, s streams) (*building, error) {
+func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag, engine engineFlags, signing *signingFlags, s streams) (*session, error) {
 	settings, err := settingsFor(image, engine)
 	if err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func open(ctx context.Context, image *v1alpha1.NodeImage, progress progressFlag,
 		shown.Close()
 		return nil, err
 	}
-	return &building{p, shown}, nil
+	return &session{p, shown}, nil
 }
 
 // settingsFor returns the machine's settings for an image.
@@ -75,14 +75,19 @@ func settingsFor(image *v1alpha1.NodeImage, engine engineFlags) (host.Settings, 
 	return settings, nil
 }
 
+// building is what the flags of build say.
+type building struct {
+	specFlags
+	progress       progressFlag
+	engine         engineFlags
+	signing        signingFlags
+	publishing     publishFlags
+	output         string
+	locked, asJSON bool
+}
+
 func buildCommand(s streams) *cobra.Command {
-	var flags specFlags
-	var progress progressFlag
-	var engine engineFlags
-	var signing signingFlags
-	var publishing publishFlags
-	var output string
-	var locked, asJSON bool
+	var b building
 	c := &cobra.Command{
 		Use: "build -f FILE", Short: "Build the image files that a NodeImage describes", Args: noArguments,
 		Long: `Build the image files that a NodeImage describes.
@@ -99,75 +104,81 @@ goes to standard error.`,
   nodesmith build -f examples/debian-12.yaml --json | jq -r '.artifacts[].digest'
   nodesmith build -f examples/debian-12.yaml --set spec.kubernetes.version=v1.34.1
   nodesmith build -f examples/debian-12.yaml --infrastructure vsphere,aws`,
-		RunE: progress.told(s, func(c *cobra.Command, _ []string) (err error) {
-			start := time.Now()
-			spec, err := flags.read(c.InOrStdin())
-			if err != nil {
-				return err
-			}
-			defer closing(&err, spec)
-			if err := publishing.check(spec); err != nil {
-				return err
-			}
-			l, err := findLock(spec.image, locked, spec.dir, output)
-			if err != nil {
-				return err
-			}
-			if err := makeFolder(output); err != nil {
-				return err
-			}
-			p, err := open(c.Context(), spec.image, progress, engine, &signing, s)
-			if err != nil {
-				return err
-			}
-			defer closing(&err, p)
-			if l == nil {
-				if l, err = p.Lock(c.Context(), spec.image, spec.context()); err != nil {
-					return err
-				}
-				// Kept even if the build fails: the next one starts from it.
-				if err := l.Write(filepath.Join(output, pipeline.LockName(spec.image))); err != nil {
-					return err
-				}
-			}
-			artifacts, err := p.Build(c.Context(), spec.image, l, spec.context(), output)
-			if err != nil {
-				return err
-			}
-			var digests []digest.Digest
-			if asJSON {
-				if digests, err = p.Digests(c.Context(), artifacts); err != nil {
-					return err
-				}
-			}
-			stages := p.Stages(artifacts)
-			p.display.Close()
-			if progress.mode != progressJSON {
-				if err := printClosing(s.err, spec.image, artifacts, stages, time.Since(start)); err != nil {
-					return err
-				}
-			}
-			if asJSON {
-				err = printBuild(s.out, spec.image, artifacts, digests, stages)
-			} else {
-				err = printPaths(s.out, artifacts)
-			}
-			if err != nil {
-				return err
-			}
-			return publishing.run(c.Context(), s, spec, flags, output, progress)
-		}),
+		RunE: b.progress.told(s, func(c *cobra.Command, _ []string) error { return b.run(c, s) }),
 	}
-	flags.register(c)
-	flags.registerInfrastructure(c)
-	progress.register(c)
-	engine.register(c)
-	signing.register(c)
-	publishing.register(c)
-	c.Flags().StringVarP(&output, "output", "o", "out", "the `DIR` that receives the image files and the lock")
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document, a BuildReport, on standard output")
-	c.Flags().BoolVar(&locked, "locked", false, "fail if there is no lock that fits the NodeImage")
+	b.register(c)
+	b.registerInfrastructure(c)
+	b.progress.register(c)
+	b.engine.register(c)
+	b.signing.register(c)
+	b.publishing.register(c)
+	c.Flags().StringVarP(&b.output, "output", "o", "out", "the `DIR` that receives the image files and the lock")
+	c.Flags().BoolVar(&b.asJSON, "json", false, "print one JSON document, a BuildReport, on standard output")
+	c.Flags().BoolVar(&b.locked, "locked", false, "fail if there is no lock that fits the NodeImage")
 	return c
+}
+
+func (b *building) run(c *cobra.Command, s streams) (err error) {
+	start := time.Now()
+	spec, err := b.read(c.InOrStdin())
+	if err != nil {
+		return err
+	}
+	defer closing(&err, spec)
+	if err := b.publishing.check(spec); err != nil {
+		return err
+	}
+	l, err := findLock(spec.image, b.locked, spec.dir, b.output)
+	if err != nil {
+		return err
+	}
+	if err := makeFolder(b.output); err != nil {
+		return err
+	}
+	p, err := open(c.Context(), spec.image, b.progress, b.engine, &b.signing, s)
+	if err != nil {
+		return err
+	}
+	defer closing(&err, p)
+	if l == nil {
+		if l, err = p.Lock(c.Context(), spec.image, spec.context()); err != nil {
+			return err
+		}
+		// Kept even if the build fails: the next one starts from it.
+		if err := l.Write(filepath.Join(b.output, pipeline.LockName(spec.image))); err != nil {
+			return err
+		}
+	}
+	artifacts, err := p.Build(c.Context(), spec.image, l, spec.context(), b.output)
+	if err != nil {
+		return err
+	}
+	if err := b.print(c.Context(), s, p, spec.image, artifacts, start); err != nil {
+		return err
+	}
+	return b.publishing.run(c.Context(), s, spec, b.specFlags, b.output, b.progress)
+}
+
+// print says what was built, for people and on standard output.
+func (b *building) print(ctx context.Context, s streams, p *session, image *v1alpha1.NodeImage, artifacts []pipeline.Artifact, start time.Time) error {
+	var digests []digest.Digest
+	if b.asJSON {
+		var err error
+		if digests, err = p.Digests(ctx, artifacts); err != nil {
+			return err
+		}
+	}
+	stages := p.Stages(artifacts)
+	p.display.Close()
+	if b.progress.mode != progressJSON {
+		if err := printClosing(s.err, image, artifacts, stages, time.Since(start)); err != nil {
+			return err
+		}
+	}
+	if b.asJSON {
+		return printBuild(s.out, image, artifacts, digests, stages)
+	}
+	return printPaths(s.out, artifacts)
 }
 
 // findLock returns the first lock that fits the image, beside the NodeImage or

@@ -13,11 +13,16 @@ import (
 	"nodesmith.dev/nodesmith/internal/report"
 )
 
+// planning is what the flags of plan say.
+type planning struct {
+	specFlags
+	engine         engineFlags
+	output         string
+	locked, asJSON bool
+}
+
 func planCommand(s streams) *cobra.Command {
-	var flags specFlags
-	var engine engineFlags
-	var output string
-	var locked, asJSON bool
+	var p planning
 	c := &cobra.Command{
 		Use: "plan -f FILE", Short: "Say what a build would do, and do none of it", Args: noArguments,
 		Long: `Say what nodesmith build would do with the same flags: every value that it goes by
@@ -35,44 +40,46 @@ PlanReport (nodesmith schema --kind PlanReport).`,
 		Example: `  nodesmith plan -f examples/debian-12.yaml -o out
   nodesmith plan -f examples/debian-12.yaml --set spec.packages=[strace]
   nodesmith plan -f examples/debian-12.yaml --json | jq -r '.steps[] | select(.state != "cached") | .name'`,
-		RunE: func(c *cobra.Command, _ []string) (err error) {
-			spec, err := flags.read(c.InOrStdin())
-			if err != nil {
-				return err
-			}
-			defer closing(&err, spec)
-			found, err := lookForLock(spec.image, locked, spec.dir, output)
-			if err != nil {
-				return err
-			}
-			settings, err := settingsFor(spec.image, engine)
-			if err != nil {
-				return err
-			}
-			machine, err := engine.machine(c.Context(), settings)
-			if err != nil {
-				return err
-			}
-			document, err := planned(c.Context(), spec, found, settings, machine, output, s.err)
-			if err != nil {
-				return err
-			}
-			if found.lock == nil {
-				document.Lock.Command = "nodesmith lock -f " + flags.file
-			}
-			if asJSON {
-				return printJSON(s.out, document)
-			}
-			return printPlan(s.out, spec.image, document)
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return p.run(c, s) },
 	}
-	flags.register(c)
-	flags.registerInfrastructure(c)
-	engine.register(c)
-	c.Flags().StringVarP(&output, "output", "o", "out", "the `DIR` that would receive the image files")
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON document, a PlanReport, on standard output")
-	c.Flags().BoolVar(&locked, "locked", false, "fail if there is no lock that fits the NodeImage")
+	p.register(c)
+	p.registerInfrastructure(c)
+	p.engine.register(c)
+	c.Flags().StringVarP(&p.output, "output", "o", "out", "the `DIR` that would receive the image files")
+	c.Flags().BoolVar(&p.asJSON, "json", false, "print one JSON document, a PlanReport, on standard output")
+	c.Flags().BoolVar(&p.locked, "locked", false, "fail if there is no lock that fits the NodeImage")
 	return c
+}
+
+func (p *planning) run(c *cobra.Command, s streams) (err error) {
+	spec, err := p.read(c.InOrStdin())
+	if err != nil {
+		return err
+	}
+	defer closing(&err, spec)
+	found, err := lookForLock(spec.image, p.locked, spec.dir, p.output)
+	if err != nil {
+		return err
+	}
+	settings, err := settingsFor(spec.image, p.engine)
+	if err != nil {
+		return err
+	}
+	machine, err := p.engine.machine(c.Context(), settings)
+	if err != nil {
+		return err
+	}
+	document, err := planned(c.Context(), spec, found, settings, machine, p.output, s.err)
+	if err != nil {
+		return err
+	}
+	if found.lock == nil {
+		document.Lock.Command = "nodesmith lock -f " + p.file
+	}
+	if p.asJSON {
+		return printJSON(s.out, document)
+	}
+	return printPlan(s.out, spec.image, document)
 }
 
 // machine lists the machine's settings, in which the flags' engine stands already.
