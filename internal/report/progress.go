@@ -19,8 +19,6 @@ type Progress struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 	progress.Event
-	// Stages say what was done, once all is.
-	Stages []Stage `json:"stages,omitempty"`
 	// Remedy is what to do about the error, ErrorKind its kind, and ExitCode that of
 	// the process.
 	Remedy    string `json:"remedy,omitempty"`
