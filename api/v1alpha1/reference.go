@@ -207,6 +207,9 @@ func (r reference) typed(f *Field, v reflect.Value, examples []*yaml.Node) error
 		f.Type, f.Default = "boolean", "false"
 	case t.Kind() == reflect.String || t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.String:
 		f.Type = "string"
+		if f.acceptInt && f.syntax != nil && *f.syntax == idSyntax {
+			f.Type = "number" // quotes are not needed, though they are taken
+		}
 		if t.Kind() == reflect.String {
 			f.Default = v.String()
 		}

@@ -82,6 +82,25 @@ func TestReferenceHasTheDefaultsThatDefaultSets(t *testing.T) {
 	}
 }
 
+// What a file may give without quotes is not called a string, and the schema takes
+// both.
+func TestNumbersOfAccountsAreCalledNumbers(t *testing.T) {
+	image := reference(t)
+	for path, want := range map[string]string{
+		"spec.users[].uid": "number", "spec.groups[].gid": "number", "spec.vsphere.cpus": "number", "spec.os.version": "string",
+	} {
+		if f, err := image.Find(path); err != nil || f.Type != want {
+			t.Errorf("%s is a %q, want %q (%v)", path, f.Type, want, err)
+		}
+	}
+	s := compiled(t)
+	for _, number := range []string{"1000", `"1000"`} {
+		if err := check(t, s, []byte(shortest+"  users: [{name: ada, uid: "+number+"}]\n")); err != nil {
+			t.Errorf("uid: %s: %v", number, err)
+		}
+	}
+}
+
 func TestFindTakesPathsAsMessagesHaveThem(t *testing.T) {
 	image := reference(t)
 	for path, want := range map[string]string{
