@@ -46,8 +46,8 @@ type Release struct {
 }
 
 // releases has one row per minor version. Those that are compiled from modules
-// were locked with their newest patch before they were entered; those of 1.34
-// and 1.36 were built and booted as well (v1.34.0, v1.36.4).
+// were locked with their newest patch before they were entered; of each, one patch
+// was built and booted on Debian 12 and 13 (v1.34.0, v1.35.0, v1.36.4, v1.37.2).
 var releases = []Release{
 	older(27, "v1.2.0", "v1.27.1", "3.9", "kubeadm.k8s.io/v1beta3"),
 	older(28, "v1.2.0", "v1.28.0", "3.9", "kubeadm.k8s.io/v1beta3"),
