@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 
@@ -328,19 +329,20 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Rename(begun, path); err != nil {
 		return nil, errors.Join(err, listener.Close(), os.Remove(begun))
 	}
-	return socket{listener, path}, nil
+	return &socket{Listener: listener, path: path}, nil
 }
 
-// socket is a listener whose file goes with it.
+// socket is a listener whose file goes with it, the first time that it is closed: by
+// the second time another process may have made one of that name.
 type socket struct {
 	net.Listener
-	path string
+	path   string
+	remove sync.Once
 }
 
-func (s socket) Close() error {
-	err := s.Listener.Close()
-	_ = os.Remove(s.path) // closed once more, it is gone
-	return err
+func (s *socket) Close() error {
+	s.remove.Do(func() { _ = os.Remove(s.path) }) // or the next engine does
+	return s.Listener.Close()
 }
 
 func newController(ctx context.Context, options Options, sessions *session.Manager, snapshotter *ctdsnapshot.Snapshotter) (_ *control.Controller, err error) {

@@ -30,6 +30,7 @@ func startDocker(t *testing.T) docker {
 		t.Fatal(err)
 	}
 	d := docker{host: "unix://" + filepath.Join(dir, "s")}
+	writeFile(t, filepath.Join(dir, "none"), []byte("{}")) // in place of the machine's own
 	var log bytes.Buffer
 	// It outlives t.Context, which ends before what the test has to clean up.
 	daemon := exec.CommandContext(context.Background(), "dockerd", "--host="+d.host, "--data-root="+filepath.Join(dir, "data"),
