@@ -329,18 +329,18 @@ func listen(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Rename(begun, path); err != nil {
 		return nil, errors.Join(err, listener.Close(), os.Remove(begun))
 	}
-	return &socket{Listener: listener, path: path}, nil
+	return &ownSocket{Listener: listener, path: path}, nil
 }
 
-// socket is a listener whose file goes with it, the first time that it is closed: by
+// ownSocket is a listener whose file goes with it, the first time that it is closed: by
 // the second time another process may have made one of that name.
-type socket struct {
+type ownSocket struct {
 	net.Listener
 	path   string
 	remove sync.Once
 }
 
-func (s *socket) Close() error {
+func (s *ownSocket) Close() error {
 	s.remove.Do(func() { _ = os.Remove(s.path) }) // or the next engine does
 	return s.Listener.Close()
 }

@@ -4,10 +4,10 @@
 // what goes out is the graph's result: nothing but a warm cache, one small
 // file, or files in a folder with their holes kept, copied or lent. An Engine is
 // embedded in this process, another process's on the same state directory, or a
-// BuildKit elsewhere; everything above this package only composes graphs. A graph that was built
-// before is answered from the cache, and an interrupted one goes on where it
-// stopped. The embedded engine starts with the first graph: a build that has
-// nothing to run never has one.
+// BuildKit elsewhere; everything above this package only composes graphs. A graph
+// that was built before is answered from the cache, and an interrupted one goes on
+// where it stopped. The embedded engine starts with the first graph: a build that
+// has nothing to run never has one.
 package engine
 
 import (
@@ -210,26 +210,35 @@ func (e *Engine) ReadFile(ctx context.Context, title string, state llb.State, pa
 		return nil, fmt.Errorf("%s: %w", title, err)
 	}
 	var data []byte
-	err = e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
-		_, err := c.Build(ctx, e.solveOptions(), "nodesmith", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-			imports, err := importsOf(c.BuildOpts().Opts)
-			if err != nil {
-				return nil, err
-			}
-			result, err := c.Solve(ctx, gateway.SolveRequest{Definition: definition.ToPB(), Evaluate: true, CacheImports: imports})
-			if err != nil {
-				return nil, err
-			}
-			ref, err := result.SingleRef()
-			if err != nil {
-				return nil, err
-			}
-			data, err = ref.ReadFile(ctx, gateway.ReadRequest{Filename: path})
-			return result, err
-		}, events)
-		return err
+	err = e.Build(ctx, title, nil, func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+		imports, err := importsOf(c.BuildOpts().Opts)
+		if err != nil {
+			return nil, err
+		}
+		result, err := c.Solve(ctx, gateway.SolveRequest{Definition: definition.ToPB(), Evaluate: true, CacheImports: imports})
+		if err != nil {
+			return nil, err
+		}
+		ref, err := result.SingleRef()
+		if err != nil {
+			return nil, err
+		}
+		data, err = ref.ReadFile(ctx, gateway.ReadRequest{Filename: path})
+		return result, err
 	})
 	return data, err
+}
+
+// Build runs a frontend of this process on the engine, and exports what it returns to
+// where exports say. It runs once more, with the exports, if the process that ran the
+// engine has gone away meanwhile.
+func (e *Engine) Build(ctx context.Context, title string, exports []client.ExportEntry, frontend gateway.BuildFunc) error {
+	return e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
+		options := e.solveOptions()
+		options.Exports = exports
+		_, err := c.Build(ctx, options, "nodesmith", frontend, events)
+		return err
+	})
 }
 
 func (e *Engine) solveOptions() client.SolveOpt {

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
@@ -106,20 +105,17 @@ func (e *Engine) Plan(ctx context.Context, title string, solve, others []llb.Sta
 
 // ask solves the frontend on graphs, and returns its answer.
 func (e *Engine) ask(ctx context.Context, title string, inputs map[string]*pb.Definition) (data []byte, err error) {
-	err = e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
-		_, err := c.Build(ctx, e.solveOptions(), "nodesmith", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-			request := gateway.SolveRequest{Frontend: planFrontend, FrontendInputs: inputs}
-			if imports := c.BuildOpts().Opts[importsKey]; imports != "" {
-				request.FrontendOpt = map[string]string{importsKey: imports}
-			}
-			result, err := c.Solve(ctx, request)
-			if err != nil {
-				return nil, err
-			}
-			data = result.Metadata[planKey]
-			return gateway.NewResult(), nil
-		}, events)
-		return err
+	err = e.Build(ctx, title, nil, func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+		request := gateway.SolveRequest{Frontend: planFrontend, FrontendInputs: inputs}
+		if imports := c.BuildOpts().Opts[importsKey]; imports != "" {
+			request.FrontendOpt = map[string]string{importsKey: imports}
+		}
+		result, err := c.Solve(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		data = result.Metadata[planKey]
+		return gateway.NewResult(), nil
 	})
 	return data, err
 }

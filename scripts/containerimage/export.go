@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/content"
 	"github.com/google/renameio/v2"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
@@ -18,15 +17,13 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"nodesmith.dev/nodesmith/internal/bundle"
+	"nodesmith.dev/nodesmith/internal/engine"
 )
 
 // export writes a tree as a container image.
 type export struct {
-	socket string // of the engine
-	inputs *bundle.Store
-	epoch  time.Time // of all files and of the image
-	name   string
+	epoch time.Time // of all files and of the image
+	name  string
 }
 
 // configuration is how a container of the image runs.
@@ -47,7 +44,7 @@ func (e export) configuration() ocispecs.Image {
 }
 
 // write writes the image to a file, which gets its name when it is whole.
-func (e export) write(ctx context.Context, state llb.State, path string) (err error) {
+func (e export) write(ctx context.Context, on *engine.Engine, state llb.State, path string) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
@@ -56,28 +53,23 @@ func (e export) write(ctx context.Context, state llb.State, path string) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Cleanup()) }()
-	c, err := client.New(ctx, "unix://"+e.socket)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.Close()) }()
 	definition, err := state.Marshal(ctx, llb.LinuxAmd64)
 	if err != nil {
 		return err
 	}
-	options := client.SolveOpt{
-		OCIStores: map[string]content.Store{bundle.StoreID: e.inputs.Blobs},
-		Exports: []client.ExportEntry{{
-			Type: client.ExporterDocker,
-			Attrs: map[string]string{
-				string(exptypes.OptKeyName): e.name, string(exptypes.OptKeySourceDateEpoch): fmt.Sprint(e.epoch.Unix()),
-				string(exptypes.OptKeyRewriteTimestamp): "true",
-			},
-			Output: func(map[string]string) (io.WriteCloser, error) { return open{file}, nil },
-		}},
-	}
-	if _, err := c.Build(ctx, options, "nodesmith", e.solve(definition), nil); err != nil {
-		return fmt.Errorf("writing the image: %w", err)
+	exports := []client.ExportEntry{{
+		Type: client.ExporterDocker,
+		Attrs: map[string]string{
+			string(exptypes.OptKeyName): e.name, string(exptypes.OptKeySourceDateEpoch): fmt.Sprint(e.epoch.Unix()),
+			string(exptypes.OptKeyRewriteTimestamp): "true",
+		},
+		Output: func(map[string]string) (io.WriteCloser, error) {
+			_, err := file.Seek(0, io.SeekStart)
+			return open{file}, errors.Join(err, file.Truncate(0)) // of what an engine wrote that went away
+		},
+	}}
+	if err := on.Build(ctx, "container image", exports, e.solve(definition)); err != nil {
+		return err
 	}
 	return file.CloseAtomicallyReplace()
 }

@@ -20,8 +20,6 @@ import (
 
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
-	"github.com/moby/buildkit/util/grpcerrors"
-	"google.golang.org/grpc/codes"
 
 	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/bundle"
@@ -67,8 +65,7 @@ func run(ctx context.Context, program, output, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	root := housekeeping.EngineDir(settings.CacheDir)
-	e, err := engine.Open(ctx, engine.Options{Root: root, Inputs: inputs.Blobs, Observe: show})
+	e, err := engine.Open(ctx, engine.Options{Root: housekeeping.EngineDir(settings.CacheDir), Inputs: inputs.Blobs, Observe: show})
 	if err != nil {
 		return err
 	}
@@ -82,17 +79,7 @@ func run(ctx context.Context, program, output, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	image := export{socket: filepath.Join(root, "engine.sock"), inputs: inputs, epoch: l.Epoch, name: name}
-	for attempts := 3; ; attempts-- {
-		if err := e.Solve(ctx, "container image", state); err != nil {
-			return err
-		}
-		// The engine may have been that of another nodesmith, which has ended since: the
-		// next solve starts one here.
-		if err := image.write(ctx, state, output); attempts == 1 || grpcerrors.Code(err) != codes.Unavailable {
-			return err
-		}
-	}
+	return export{epoch: l.Epoch, name: name}.write(ctx, e, state, output)
 }
 
 // choose locks the image's packages to what Debian's archive has now.
