@@ -110,11 +110,15 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	if free {
 		defer func() { err = errors.Join(err, lease.Close()) }()
 	}
-	// The engine is the last: it needs room to start, which the others may make.
-	defer func() {
-		kinds, eerr := engineKinds(ctx, o)
-		r.Kinds, err = append(kinds, r.Kinds...), errors.Join(err, eerr)
-	}()
+	r, err = besidesEngine(ctx, o, free)
+	// The engine needs room to start, which the others may have made.
+	kinds, failure := engineKinds(ctx, o)
+	r.Kinds = append(kinds, r.Kinds...)
+	return r, errors.Join(err, failure)
+}
+
+// besidesEngine is Run for all but the engine; free says that no build runs.
+func besidesEngine(ctx context.Context, o Options, free bool) (r Report, err error) {
 	for _, f := range folders {
 		k := Kind{
 			Name: f.name, Policy: f.policy, Path: filepath.Join(o.Settings.CacheDir, f.name), Bound: int64(*o.Settings.Bounds.Of(f.name)),

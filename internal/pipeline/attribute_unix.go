@@ -24,12 +24,8 @@ func attribute(path, name string) (string, error) {
 // setAttribute notes something on a file, where the file system can and allows it.
 func setAttribute(path, name, value string) error {
 	err := unix.Lsetxattr(path, name, []byte(value), 0)
-	for _, refused := range []error{unix.ENOTSUP, unix.EPERM, unix.EACCES, unix.EROFS} {
-		if errors.Is(err, refused) {
-			return nil
-		}
-	}
-	if err == nil {
+	switch {
+	case err == nil, errors.Is(err, unix.ENOTSUP), errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, unix.EROFS):
 		return nil
 	}
 	return fault.NoSpaceOr(fmt.Errorf("%s: %w", path, err))
