@@ -40,7 +40,7 @@ image: deps build ## build examples/debian-12.yaml, boot it and check it
 	@echo "Building $(SPEC): about 10 minutes on 2 cores the first time (most of it compiles Kubernetes), seconds after that."
 	@bin/nodesmith build -f $(SPEC) -o $(OUT)
 	@echo "Booting it on BIOS and on UEFI: about a minute with KVM, 3 to 6 without."
-	@bin/nodesmith verify $(OUT)/$$(basename $(SPEC) .yaml)-qemu.qcow2 --level boot
+	@bin/nodesmith verify $$(basename $(SPEC) .yaml)/qemu --level boot
 
 .PHONY: test
 test: test-deps build ## everything that CI runs
