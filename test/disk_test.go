@@ -2,8 +2,6 @@ package test
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -29,14 +27,7 @@ const parts = `spec.disk={
 func buildDisk(t *testing.T, disk string) string {
 	t.Helper()
 	dir := t.TempDir()
-	lock, err := os.ReadFile(filepath.Join(built, "debian-12.lock.yaml"))
-	if err != nil {
-		testenv.NeedRoot(t)
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "debian-12.lock.yaml"), lock, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	takeLock(t, dir)
 	r := must(t, "build", "-f", example, "-o", dir, "--locked", "--progress", "json", "--set", disk)
 	for _, step := range stepsRun(t, r.err) {
 		if step != "node: configure" && !strings.HasPrefix(step, "qemu: assemble disk") {

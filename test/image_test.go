@@ -245,14 +245,7 @@ func TestBuildPrintsOneDocumentForPrograms(t *testing.T) {
 
 func TestAUsersFileChangesTheNodeAndNothingBelow(t *testing.T) {
 	dir := t.TempDir()
-	lock, err := os.ReadFile(filepath.Join(built, "debian-12.lock.yaml"))
-	if err != nil {
-		testenv.NeedRoot(t)
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "debian-12.lock.yaml"), lock, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	takeLock(t, dir)
 	r := must(t, "build", "-f", example, "-o", dir, "--locked", "--progress", "json",
 		"--set", "spec.files=[{path: /etc/motd, content: "+t.Name()+time.Now().String()+"}]")
 	if got, want := strings.Join(stepsRun(t, r.err), ", "), "node: configure, qemu: assemble disk"; got != want {
@@ -304,19 +297,21 @@ func emptyEngine(t *testing.T) string {
 	return cache
 }
 
+// takeLock puts the built image's lock into a folder.
+func takeLock(t *testing.T, dir string) {
+	t.Helper()
+	testenv.NeedRoot(t) // nothing is built without
+	const name = "debian-12.lock.yaml"
+	testenv.CopyFile(t, filepath.Join(built, name), filepath.Join(dir, name), 0o644)
+}
+
 // interruptAt starts a build, sends SIGINT when its progress shows marker, and
 // checks what is left.
 func interruptAt(t *testing.T, marker *regexp.Regexp) {
 	// Neither the engine nor the store has the image, nor a part of it: what an
 	// engine has, it neither starts nor says.
 	cache, dir := emptyEngine(t), t.TempDir()
-	lock, err := os.ReadFile(filepath.Join(built, "debian-12.lock.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "debian-12.lock.yaml"), lock, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	takeLock(t, dir)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, "build", "-f", example, "-o", dir, "--locked", "--progress", "json")
@@ -329,7 +324,7 @@ func interruptAt(t *testing.T, marker *regexp.Regexp) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	err = cmd.Wait()
+	err := cmd.Wait()
 	if cmd.ProcessState.ExitCode() != fault.Interrupted.ExitCode() || !watch.fired {
 		t.Fatalf("%v; marker seen: %v\n%s", err, watch.fired, watch.seen.String())
 	}

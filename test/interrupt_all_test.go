@@ -63,13 +63,7 @@ func TestCtrlCEndsTheExamplesBuildAtAnyMomentAndLeavesNothing(t *testing.T) {
 // change is the build of the example, by its lock, with a file of its own.
 func change(t *testing.T, dir string, n int) []string {
 	t.Helper()
-	lock, err := os.ReadFile(filepath.Join(built, "debian-12.lock.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "debian-12.lock.yaml"), lock, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	takeLock(t, dir)
 	text := fmt.Sprintf("%s, %d of %d", t.Name(), n, os.Getpid())
 	return []string{"build", "-f", example, "-o", dir, "--locked", "--progress", "quiet", "--set", "spec.files=[{path: /etc/motd, content: '" + text + "'}]"}
 }

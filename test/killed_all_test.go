@@ -25,7 +25,7 @@ import (
 func TestACompilerThatIsKilledEndsTheBuildWithAdviceAndTheNextIsRight(t *testing.T) {
 	testenv.NeedRoot(t)
 	cache, dir := emptyEngine(t), t.TempDir()
-	testenv.CopyFile(t, filepath.Join(built, "debian-12.lock.yaml"), filepath.Join(dir, "debian-12.lock.yaml"), 0o644)
+	takeLock(t, dir)
 	build := func(ctx context.Context) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, program, "build", "-f", example, "-o", dir, "--locked", "--set", "spec.formats=[raw]", "--progress", "plain")
 		cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+cache, "XDG_DATA_HOME="+cache, "XDG_STATE_HOME="+cache)

@@ -109,20 +109,18 @@ func startProxy(t *testing.T) (seen func() string) {
 		_ = syscall.Kill(-proxy.Process.Pid, syscall.SIGKILL)
 		_ = proxy.Wait()
 	})
-	address := net.JoinHostPort(proxyAddress, proxyPort)
-	for range 100 {
-		if conn, err := net.DialTimeout("tcp", address, time.Second); err == nil {
+	testenv.Eventually(t, time.Minute, func() error {
+		conn, err := net.DialTimeout("tcp", net.JoinHostPort(proxyAddress, proxyPort), time.Second)
+		if err == nil {
 			_ = conn.Close()
-			return func() string {
-				data, err := os.ReadFile(log)
-				if err != nil {
-					t.Error(err)
-				}
-				return string(data)
-			}
 		}
-		time.Sleep(100 * time.Millisecond)
+		return err
+	})
+	return func() string {
+		data, err := os.ReadFile(log)
+		if err != nil {
+			t.Error(err)
+		}
+		return string(data)
 	}
-	t.Fatal("the proxy does not answer")
-	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -129,13 +128,7 @@ func lockedBuild(t *testing.T) []string {
 	t.Helper()
 	testenv.NeedRoot(t)
 	dir := t.TempDir()
-	lock, err := os.ReadFile(filepath.Join(built, "debian-12.lock.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "debian-12.lock.yaml"), lock, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	takeLock(t, dir)
 	return []string{"build", "-f", example, "-o", dir, "--locked"}
 }
 

@@ -59,15 +59,10 @@ func startDaemon(t *testing.T, programs, output string) daemon {
 			t.Logf("containerd said:\n%s", log.String())
 		}
 	})
-	for deadline := time.Now().Add(30 * time.Second); ; {
-		if err := exec.Command(d.program("ctr"), "-a", d.socket, "version").Run(); err == nil {
-			return d
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("containerd did not answer within 30 seconds")
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	testenv.Eventually(t, 30*time.Second, func() error {
+		return exec.Command(d.program("ctr"), "-a", d.socket, "version").Run()
+	})
+	return d
 }
 
 // stop ends the daemon, so that its store can be read.

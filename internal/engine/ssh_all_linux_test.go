@@ -106,12 +106,10 @@ func TestAnEngineBehindSSHMakesTheSameDisk(t *testing.T) {
 	daemon := enginetest.Start(t, filepath.Join(f.dir, "daemon"))
 	remote := Remote{Address: "ssh://root@" + sshServer(t, t.TempDir()) + daemon.Socket}
 	var e *Engine
-	for deadline := time.Now().Add(time.Minute); e == nil; time.Sleep(100 * time.Millisecond) { // until sshd listens
-		var err error
-		if e, err = f.remote(t, remote, nil); err != nil && time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	testenv.Eventually(t, time.Minute, func() (err error) { // until sshd listens
+		e, err = f.remote(t, remote, nil)
+		return err
+	})
 	out := t.TempDir()
 	if err := e.Export(t.Context(), "through SSH", f.packed(t), out); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/testenv"
 )
 
 // bookwormSources is what Debian's own images of 12 ship.
@@ -79,22 +80,12 @@ func TestAptMirrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			etc := t.TempDir()
 			for file, text := range test.files {
-				write(t, filepath.Join(etc, file), text)
+				testenv.WriteFile(t, filepath.Join(etc, file), text)
 			}
 			if got := aptMirrors(etc); !reflect.DeepEqual(got, test.want) {
 				t.Errorf("mirrors %v, want %v", got, test.want)
 			}
 		})
-	}
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -114,7 +105,7 @@ func home(t *testing.T, config string) {
 		}
 	}
 	if config != "" {
-		write(t, filepath.Join(dir, "config", "nodesmith", "config.yaml"), config)
+		testenv.WriteFile(t, filepath.Join(dir, "config", "nodesmith", "config.yaml"), config)
 	}
 }
 

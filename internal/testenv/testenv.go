@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Need ends the test unless every program is on PATH.
@@ -50,6 +51,32 @@ func CopyFile(t testing.TB, from, to string, mode os.FileMode) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// WriteFile writes a text, and makes the folders above it.
+func WriteFile(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Eventually asks what was started until it answers without an error. It ends the
+// test with the last one when the time is over.
+func Eventually(t testing.TB, within time.Duration, ask func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(within); ; time.Sleep(50 * time.Millisecond) {
+		err := ask()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not answer within %s: %v", within, err)
+		}
 	}
 }
 

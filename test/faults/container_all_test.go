@@ -17,17 +17,23 @@ import (
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
 
-// containerImage makes the project's container image, and returns a folder with its
-// root file system, and the environment of its containers.
-func containerImage(t *testing.T) (root string, environment []string) {
+// containerImage makes the project's container image, as a file.
+func containerImage(t *testing.T) string {
 	t.Helper()
-	testenv.NeedRoot(t)
-	testenv.Need(t, "runc", "tar")
 	file := filepath.Join(t.TempDir(), "image.tar")
 	if out, err := exec.CommandContext(t.Context(), "../../scripts/container-image.sh", file).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	image, err := tarball.ImageFromPath(file, nil)
+	return file
+}
+
+// unpackedImage makes the project's container image, and returns a folder with its
+// root file system, and the environment of its containers.
+func unpackedImage(t *testing.T) (root string, environment []string) {
+	t.Helper()
+	testenv.NeedRoot(t)
+	testenv.Need(t, "runc", "tar")
+	image, err := tarball.ImageFromPath(containerImage(t), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +105,7 @@ func spec(root, dir string, environment, args []string, uid uint32) specs.Spec {
 func TestABuildInTheContainerImageMakesTheSameImage(t *testing.T) {
 	a := needArchive(t)
 	wholeBuild(t)
-	root, environment := containerImage(t)
+	root, environment := unpackedImage(t)
 	for name, uid := range map[string]uint32{"root": 0} {
 		t.Run(name, func(t *testing.T) {
 			b := newWhole(t, a)

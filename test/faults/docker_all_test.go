@@ -46,20 +46,16 @@ func startDocker(t *testing.T) docker {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
+		if t.Failed() {
+			t.Logf("dockerd said:\n%s", log.String())
+		}
 	})
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		out, err := d.command(t, "version").CombinedOutput()
-		if err == nil {
-			return d
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("dockerd does not answer: %s\n%s", out, log.String())
-		}
-	}
+	testenv.Eventually(t, 2*time.Minute, func() error { return d.command(t.Context(), "version").Run() })
+	return d
 }
 
-func (d docker) command(t *testing.T, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(t.Context(), "docker", args...)
+func (d docker) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "docker", args...)
 	cmd.Env = append(os.Environ(), d.variable())
 	return cmd
 }
@@ -68,7 +64,7 @@ func (d docker) variable() string { return "DOCKER_HOST=" + d.host }
 
 func (d docker) must(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := d.command(t, args...).CombinedOutput()
+	out, err := d.command(t.Context(), args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("docker %v: %v\n%s", args, err, out)
 	}
@@ -80,11 +76,7 @@ func TestABuildKitInADockerContainerMakesTheSameImage(t *testing.T) {
 	a := needArchive(t)
 	wholeBuild(t)
 	d := startDocker(t)
-	image := filepath.Join(t.TempDir(), "image.tar")
-	if out, err := exec.CommandContext(t.Context(), "../../scripts/container-image.sh", image).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	_, name, ok := strings.Cut(d.must(t, "load", "--quiet", "--input", image), "Loaded image: ")
+	_, name, ok := strings.Cut(d.must(t, "load", "--quiet", "--input", containerImage(t)), "Loaded image: ")
 	if !ok {
 		t.Fatalf("docker load names no image: %s", name)
 	}
@@ -102,17 +94,18 @@ func TestABuildKitInADockerContainerMakesTheSameImage(t *testing.T) {
 	}
 	d.must(t, append(args, name, "--containerd-worker=false")...)
 	t.Cleanup(func() {
-		stop := exec.Command("docker", "stop", "--time=30", "builder")
-		stop.Env = append(os.Environ(), d.variable())
-		if out, err := stop.CombinedOutput(); err != nil {
+		ctx := context.Background() // t.Context has ended
+		if t.Failed() {
+			out, _ := d.command(ctx, "logs", "builder").CombinedOutput()
+			t.Logf("buildkitd said:\n%s", out)
+		}
+		if out, err := d.command(ctx, "stop", "--time=30", "builder").CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
 	})
-	for deadline := time.Now().Add(2 * time.Minute); d.command(t, "exec", "builder", "buildctl", "debug", "workers").Run() != nil; time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("buildkitd does not answer\n%s", d.must(t, "logs", "builder"))
-		}
-	}
+	testenv.Eventually(t, 2*time.Minute, func() error {
+		return d.command(t.Context(), "exec", "builder", "buildctl", "debug", "workers").Run()
+	})
 	b := newWhole(t, a)
 	b.Engine = "docker-container://builder"
 	b.must(t, d.variable())

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"testing"
 	"time"
+
+	"nodesmith.dev/nodesmith/internal/testenv"
 )
 
 // proxyTo passes requests on to a server on a unix socket, as soon as that listens.
@@ -16,16 +18,13 @@ func proxyTo(t *testing.T, socket string) http.Handler {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	testenv.Eventually(t, time.Minute, func() error {
 		conn, err := dial(t.Context(), "", "")
 		if err == nil {
 			_ = conn.Close()
-			break
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the registry does not start: %v", err)
-		}
-	}
+		return err
+	})
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: r.In.Host}) // which answers name

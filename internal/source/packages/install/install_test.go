@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"nodesmith.dev/nodesmith/internal/testenv"
 )
 
 func TestResetGivesAnotherContentToFilesThatAreThere(t *testing.T) {
@@ -32,21 +34,11 @@ func TestResetGivesAnotherContentToFilesThatAreThere(t *testing.T) {
 	}
 }
 
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestCleanRemovesWhatGlobsMatch(t *testing.T) {
 	root := t.TempDir()
 	in := func(path string) string { return filepath.Join(root, path) }
 	for _, path := range []string{"etc/ssh/ssh_host_rsa_key", "etc/ssh/ssh_host_rsa_key.pub", "etc/ssh/sshd_config", "tmp/.hidden", "tmp/d/e", "run/x", "var/log/dpkg.log", "var/log/wtmp", "elsewhere/kept", "etc/machine-id"} {
-		write(t, in(path), path)
+		testenv.WriteFile(t, in(path), path)
 	}
 	if err := os.Symlink("../elsewhere", in("tmp/link")); err != nil {
 		t.Fatal(err)

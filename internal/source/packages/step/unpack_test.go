@@ -16,23 +16,13 @@ func pack(t *testing.T, dir, name string, files ...string) {
 	testenv.Need(t, "dpkg-deb")
 	tree := t.TempDir()
 	for path, text := range map[string]string{"DEBIAN/control": "Package: " + name + "\nVersion: 1\nArchitecture: all\nMaintainer: N <n@example.org>\nDescription: x\n"} {
-		write(t, filepath.Join(tree, path), text)
+		testenv.WriteFile(t, filepath.Join(tree, path), text)
 	}
 	for _, path := range files {
-		write(t, filepath.Join(tree, path), path)
+		testenv.WriteFile(t, filepath.Join(tree, path), path)
 	}
 	if out, err := exec.Command("dpkg-deb", "-Zgzip", "--build", tree, filepath.Join(dir, name+".deb")).CombinedOutput(); err != nil {
 		t.Fatalf("dpkg-deb: %v\n%s", err, out)
-	}
-}
-
-func write(t *testing.T, path, text string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -92,7 +82,7 @@ func TestUnpackSeveralAtOnce(t *testing.T) {
 
 func TestUnpackRefuses(t *testing.T) {
 	from := t.TempDir()
-	write(t, filepath.Join(from, "bad.deb"), "no archive")
+	testenv.WriteFile(t, filepath.Join(from, "bad.deb"), "no archive")
 	for name, test := range map[string]struct {
 		config UnpackConfig
 		want   string
