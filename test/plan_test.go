@@ -134,7 +134,8 @@ func TestAPlanSaysWhichStepsAUsersFileMakesRun(t *testing.T) {
 	}
 	p := plan(t, flags...)
 	for _, s := range p.Steps {
-		if s.State != engine.Cached {
+		// A result that only others were made from may have gone for want of disk space.
+		if s.State != engine.Cached && (s.State != engine.Unneeded || slices.Contains(want, s.Name)) {
 			t.Errorf("after the build: %+v", s)
 		}
 		if s.Name == want[1] && (s.LastSeconds == nil || !s.LastSame) {
