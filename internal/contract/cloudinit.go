@@ -221,18 +221,26 @@ var cloudInitChecks = []Check{
 	{
 		ID: "cloud-init.tolerant", Title: "A part of the user data that fails does not stop the others", Severity: Recommended, Families: []Family{Debian},
 		Why: "Debian and Ubuntu set ERROR_ON_USER_DATA_FAILURE; Cluster API's secret user data is fetched in a later part.",
-		How: "cloudinit/feature_overrides.py or features.py has ERROR_ON_USER_DATA_FAILURE = False.",
-		run: func(n *node, r *result) {
-			for _, f := range []string{"feature_overrides.py", "features.py"} {
-				for _, line := range configLines(n.text("/usr/lib/python3/dist-packages/cloudinit/" + f)) {
-					if strings.ReplaceAll(line, " ", "") == "ERROR_ON_USER_DATA_FAILURE=False" {
-						return
-					}
-				}
-			}
-			r.fail("ERROR_ON_USER_DATA_FAILURE is not False")
-		},
+		How: "cloudinit/features.py has ERROR_ON_USER_DATA_FAILURE = False, or feature_overrides.py has it and features.py reads that (cloud-init before 23.3).",
+		run: checkCloudInitTolerant,
 	},
+}
+
+func checkCloudInitTolerant(n *node, r *result) {
+	const dir = "/usr/lib/python3/dist-packages/cloudinit/"
+	features := n.text(dir + "features.py")
+	files := []string{features}
+	if strings.Contains(features, "from cloudinit.feature_overrides import") {
+		files = append(files, n.text(dir+"feature_overrides.py"))
+	}
+	for _, file := range files {
+		for _, line := range configLines(file) {
+			if strings.ReplaceAll(line, " ", "") == "ERROR_ON_USER_DATA_FAILURE=False" {
+				return
+			}
+		}
+	}
+	r.fail("ERROR_ON_USER_DATA_FAILURE is not False")
 }
 
 func checkCloudInitInstalled(n *node, r *result) {

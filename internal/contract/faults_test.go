@@ -201,6 +201,13 @@ var faults = []struct {
 	{"cloud-init has run", "cloud-init.no-instance", func(f *fixture) { f.write("/var/lib/cloud/data/instance-id", "i-1\n", 0o644) }},
 	{"seed left", "cloud-init.no-seed", func(f *fixture) { f.write("/var/lib/cloud/seed/nocloud/user-data", "#cloud-config\n", 0o644) }},
 	{"installer's file left", "cloud-init.no-installer-files", func(f *fixture) { f.write("/etc/cloud/cloud.cfg.d/99-installer.cfg", "{}\n", 0o644) }},
+	{"a part ends the rest", "cloud-init.tolerant", func(f *fixture) {
+		const dir = "/usr/lib/python3/dist-packages/cloudinit/"
+		// As from 23.3 on, where nothing reads the overrides.
+		features := strings.NewReplacer("FAILURE = False", "FAILURE = True", "cloudinit.feature_overrides", "cloudinit.nothing")
+		f.write(dir+"features.py", features.Replace(string(f.read(dir+"features.py"))), 0o644)
+		f.write(dir+"feature_overrides.py", "ERROR_ON_USER_DATA_FAILURE = False\n", 0o644)
+	}},
 	{"host keys kept", "cloud-init.host-keys", func(f *fixture) { f.write(extraConfig, "ssh_deletekeys: false\n", 0o644) }},
 	// identity and hygiene
 	{"machine-id", "identity.machine-id", func(f *fixture) { f.write("/etc/machine-id", strings.Repeat("a", 32)+"\n", 0o444) }},

@@ -75,15 +75,30 @@ var loginRecords = []File{
 	{Path: "/var/log/wtmp", Mode: 0o664, Owner: Owner{Group: "utmp"}},
 }
 
-// families holds the units of each distribution family.
-var families = map[string]Units{
+// family is what a distribution family's nodes have besides files.
+type family struct {
+	units Units
+	cuts  []Cut
+}
+
+var families = map[string]family{
 	"debian": {
-		Enable: []string{
-			"auditd.service", "chrony.service", "containerd.service", "kubelet.service", "ssh.service",
-			"systemd-networkd.service", "systemd-resolved.service",
+		units: Units{
+			Enable: []string{
+				"auditd.service", "chrony.service", "containerd.service", "kubelet.service", "ssh.service",
+				"systemd-networkd.service", "systemd-resolved.service",
+			},
+			// A node changes when it is replaced, not in the night.
+			Mask: []string{"apt-daily.timer", "apt-daily-upgrade.timer"},
 		},
-		// A node changes when it is replaced, not in the night.
-		Mask: []string{"apt-daily.timer", "apt-daily-upgrade.timer"},
+		// Bootstrap data may include a file that a boothook has yet to fetch (Cluster
+		// API on AWS): a part that can't be read must not end the rest of user data.
+		// cloud-init 23.3 gave up the file feature_overrides.py that said so.
+		cuts: []Cut{{
+			Path:    "/usr/lib/python3/dist-packages/cloudinit/features.py",
+			Lines:   `^ERROR_ON_USER_DATA_FAILURE\s*=`,
+			Instead: "ERROR_ON_USER_DATA_FAILURE = False",
+		}},
 	},
 }
 
@@ -93,7 +108,7 @@ var release = regexp.MustCompile(`^[A-Za-z0-9._:+@/-]*$`)
 // Base returns the configuration that every node of these parameters has: what
 // image-contract asks for, before anything a user adds (Config.With).
 func Base(p Params) (Config, error) {
-	units, ok := families[p.Family]
+	own, ok := families[p.Family]
 	if !ok {
 		return Config{}, fault.New(fault.BadSpec, "", "no node files for distribution family %q; there are: %s",
 			p.Family, strings.Join(slices.Sorted(maps.Keys(families)), ", "))
@@ -111,7 +126,8 @@ func Base(p Params) (Config, error) {
 		Directories: slices.Clone(directories),
 		Files:       slices.Clone(loginRecords),
 		Links:       slices.Clone(links),
-		Units:       Units{Enable: slices.Clone(units.Enable), Mask: slices.Clone(units.Mask)},
+		Units:       Units{Enable: slices.Clone(own.units.Enable), Mask: slices.Clone(own.units.Mask)},
+		Cuts:        slices.Clone(own.cuts),
 	}
 	for _, layer := range []string{"common", p.Family, fmt.Sprintf("containerd-config-%d", p.ContainerdConfig)} {
 		files, err := layerFiles(layer, p)

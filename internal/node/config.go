@@ -40,7 +40,7 @@ type Config struct {
 	// TimeZone is a zone of the tree's /usr/share/zoneinfo; as the tree has it
 	// when it is empty.
 	TimeZone string `json:"timeZone,omitempty"`
-	// Cuts take lines out of files that packages brought.
+	// Cuts take lines out of files that packages brought, or change them.
 	Cuts []Cut `json:"cuts,omitempty"`
 	// Trust adds certificates to those that the node's programs trust.
 	Trust Trust `json:"trust,omitzero"`
@@ -71,11 +71,15 @@ type Certificate struct {
 	SubjectHash string `json:"subjectHash"`
 }
 
-// Cut takes the lines that match a regular expression out of a file of the tree.
+// Cut takes the lines that match a regular expression out of a file of the tree,
+// or puts another in the place of each.
 type Cut struct {
 	Path string `json:"path"`
 	// Lines is matched against each line without its end (package regexp).
 	Lines string `json:"lines"`
+	// Instead is the line, without its end, that stands there afterwards; with
+	// none the lines are gone, and there need not have been any.
+	Instead string `json:"instead,omitempty"`
 }
 
 // UserModules is the file that Config.KernelModules is written to.

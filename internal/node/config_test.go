@@ -80,6 +80,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"zone above the zones":  {`{"timeZone": "../../etc/shadow"}`, "not a time zone"},
 		"zone as a file":        {`{"files": [{"path": "/etc/localtime"}]}`, "written from timeZone"},
 		"cut of nothing":        {`{"cuts": [{"path": "/etc/a", "lines": ""}]}`, "cuts[0].lines"},
+		"two lines instead":     {`{"cuts": [{"path": "/etc/a", "lines": "a", "instead": "b\nc"}]}`, "is more than a line"},
 		"broken cut":            {`{"cuts": [{"path": "/etc/a", "lines": "("}]}`, "not a regular expression"},
 		"store without paths":   {`{"trust": {"certificates": [{"name": "a"}]}}`, "trust.bundle"},
 		"certificate's name":    {`{"trust": {"certificates": [{"name": "../a"}]}}`, "trust.certificates[0].name"},

@@ -265,6 +265,9 @@ func (v *validator) settings(c Config) {
 		if _, err := regexp.Compile(cut.Lines); err != nil || cut.Lines == "" {
 			v.errorf(at+".lines", "%q is not a regular expression", cut.Lines)
 		}
+		if strings.ContainsAny(cut.Instead, "\r\n") {
+			v.errorf(at+".instead", "%q is more than a line", cut.Instead)
+		}
 	}
 }
 

@@ -244,12 +244,15 @@ func TestBaseAppliesToATree(t *testing.T) {
 	for _, u := range base.Units.Enable {
 		entries["usr/lib/systemd/system/"+u] = "[Install]\nWantedBy=multi-user.target\n"
 	}
+	const features = "usr/lib/python3/dist-packages/cloudinit/features.py"
+	entries[features] = "import re\n\nERROR_ON_USER_DATA_FAILURE = True\n\"\"\"ERROR_ON_USER_DATA_FAILURE\"\"\"\n"
 	target := plant(t, entries)
 	if err := apply(t, target, "", base); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
 		"etc/kubernetes-version": "v1.34.0",
+		features:                 "import re\n\nERROR_ON_USER_DATA_FAILURE = False\n\"\"\"ERROR_ON_USER_DATA_FAILURE\"\"\"\n",
 		"etc/machine-id":         "",
 		"etc/hostname":           "localhost.local\n",
 		"var/log/wtmp":           "",

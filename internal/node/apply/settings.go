@@ -11,7 +11,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/node"
 )
 
-// cutLines takes lines out of files that packages brought.
+// cutLines takes lines out of files that packages brought, or changes them.
 func (r *run) cutLines() error {
 	for _, cut := range r.config.Cuts {
 		lines, err := regexp.Compile(cut.Lines)
@@ -23,12 +23,20 @@ func (r *run) cutLines() error {
 			return fmt.Errorf("lines to cut: %w", err)
 		}
 		var kept strings.Builder
+		matched := 0
 		for line := range strings.Lines(string(text)) {
 			if !lines.MatchString(strings.TrimSuffix(line, "\n")) {
 				kept.WriteString(line)
+				continue
+			}
+			if matched++; cut.Instead != "" {
+				kept.WriteString(cut.Instead + "\n")
 			}
 		}
-		if kept.Len() == len(text) {
+		if matched == 0 && cut.Instead != "" {
+			return fmt.Errorf("%s: no line matches %s, which was to be %q", cut.Path, cut.Lines, cut.Instead)
+		}
+		if kept.String() == string(text) {
 			continue
 		}
 		if err := r.tree.rewrite(cut.Path, []byte(kept.String())); err != nil {

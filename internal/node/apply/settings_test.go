@@ -92,6 +92,8 @@ func TestSettingsThatTheImageCannotKeep(t *testing.T) {
 		"directory":    {node.Config{TimeZone: "Europe"}, "time zone Europe: "},
 		"dangling":     {node.Config{TimeZone: "Europe/Busingen"}, "time zone Europe/Busingen: "},
 		"lines to cut": {node.Config{Cuts: []node.Cut{{Path: "/etc/ntp.conf", Lines: "x"}}}, "lines to cut: "},
+		"a line to change": {node.Config{Cuts: []node.Cut{{Path: "/etc/timezone", Lines: "^x", Instead: "y"}}},
+			`/etc/timezone: no line matches ^x, which was to be "y"`},
 	} {
 		err := apply(t, equip(t), "", test.config)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
