@@ -137,7 +137,7 @@ func (k Known) syntax() syntax {
 	}
 	return syntax{
 		"a version", "a version of " + strings.Join(k.Kubernetes, ", ") + " in full, such as v1.34.0",
-		lazyregexp.New(`^(` + strings.Join(minors, "|") + `)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`), 0,
+		lazyregexp.New(`^(` + strings.Join(minors, "|") + `)\.(0|[1-9][0-9]*)(-[0-9A-Za-z.-]+)?$`), 0,
 	}
 }
 

@@ -183,6 +183,11 @@ func (c *checker) kubernetes(k Kubernetes, known Known) {
 		c.add(e)
 	case !slices.Contains(known.Kubernetes, semver.MajorMinor(k.Version)):
 		c.add(FieldError{Field: at, Found: quote(k.Version), Problem: "is not a supported version of Kubernetes", Allowed: known.Kubernetes})
+	case semver.Build(k.Version) != "":
+		c.add(FieldError{
+			Field: at, Found: quote(k.Version), Problem: "is a vendor's build, and no Go module has such a version",
+			Suggestion: semver.Canonical(k.Version),
+		})
 	}
 }
 

@@ -188,6 +188,7 @@ var failures = []failure{
 	{name: "a distribution with a typo", setup: specWith("debian,", "debain,"), args: validate},
 	{name: "a release that is not built", setup: specWith(`"12"`, `"7"`), args: validate},
 	{name: "a Kubernetes that is not built", setup: specWith("v1.34.0", "v1.12.0"), args: validate},
+	{name: "a vendor's Kubernetes", setup: specWith("v1.34.0", "v1.34.0+vmware.1"), args: validate},
 	{name: "a Kubernetes without its v", setup: specWith("v1.34.0", "1.34.0"), args: validate},
 	{name: "an infrastructure that is none", setup: specWith("[qemu]", "[vshpere]"), args: validate},
 	{name: "no infrastructure", setup: specWith("[qemu]", "[]"), args: validate},
