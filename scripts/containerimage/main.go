@@ -34,9 +34,9 @@ import (
 )
 
 // installed are the packages on top of the essential ones: what steps run in, what
-// an ordinary user needs for that, and what registries and engines elsewhere are
-// reached with.
-var installed = []string{"runc", "uidmap", "ca-certificates", "openssh-client"}
+// an ordinary user needs for that (setcap is make-user.sh's), and what registries and
+// engines elsewhere are reached with.
+var installed = []string{"runc", "uidmap", "libcap2-bin", "ca-certificates", "openssh-client"}
 
 // makeUser is the script that makes the ordinary user of the image.
 //
