@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/moby/sys/userns"
@@ -37,7 +38,8 @@ func Needed() bool { return os.Geteuid() != 0 && !userns.RunningInUserNS() }
 func Enter(runtimeDir string) error {
 	who, err := user.Current()
 	if err != nil {
-		return fault.New(fault.MissingHost, "", "building without root: %w", err)
+		return fault.New(fault.MissingHost, "run it as a user that /etc/passwd knows (nodesmith's container image: --user 1000)",
+			"building without root: %w", err)
 	}
 	if err := (machine{root: "/", user: who}).lacks(); err != nil {
 		return err
@@ -68,13 +70,29 @@ func Enter(runtimeDir string) error {
 	if _, ok := ExitCode(err); ok {
 		return err
 	}
-	return fault.New(fault.MissingHost, "docs/engines.md says what a host needs; root builds without all that",
-		"building without root: %w", err)
+	return fault.New(fault.MissingHost, remedy(err), "building without root: %w", err)
+}
+
+// remedy tells one end of newuidmap from others, which nothing shows beforehand: it
+// depends on how that was compiled.
+func remedy(err error) string {
+	for _, file := range []string{"uid_map", "gid_map"} {
+		if strings.Contains(err.Error(), "write to "+file+" failed: Operation not permitted") {
+			return "in a container as root: chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap; " +
+				"setcap cap_setuid=ep /usr/bin/newuidmap; setcap cap_setgid=ep /usr/bin/newgidmap (docs/engines.md)"
+		}
+	}
+	return "docs/engines.md says what a host needs; root builds without all that"
 }
 
 // Child does the part of the process between Enter and the command in the
-// namespace, if this is that process, and returns its exit code.
+// namespace, or what Enter tries first, if this is that process, and returns its exit
+// code.
 func Child(errOut io.Writer) (code int, is bool) {
+	if os.Getenv(trialVariable) != "" {
+		tryMain(os.Stdout)
+		return 0, true
+	}
 	if os.Getenv(pipeVariable) == "" {
 		return 0, false
 	}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
@@ -21,6 +23,7 @@ type machine struct {
 	root string // "/" but in tests
 	user *user.User
 	find func(program string) (string, error) // exec.LookPath if nil
+	try  func() trial                         // try if nil
 }
 
 // lack is one thing that a host does not have, and what to do about it.
@@ -29,6 +32,7 @@ type lack struct{ what, remedy string }
 // lacks names everything that stands in the way of a user namespace.
 func (m machine) lacks() error {
 	lacks := append(m.programs(), m.subordinateIDs()...)
+	lacks = append(lacks, m.privileges()...)
 	lacks = append(lacks, m.kernel()...)
 	if len(lacks) == 0 {
 		return nil
@@ -110,6 +114,7 @@ var switches = []struct{ name, forbids, what, remedy string }{
 	},
 }
 
+// kernel asks the switches first: a trial does not say which of them it was.
 func (m machine) kernel() (lacks []lack) {
 	for _, s := range switches {
 		data, err := os.ReadFile(filepath.Join(m.root, "proc/sys", s.name))
@@ -120,6 +125,43 @@ func (m machine) kernel() (lacks []lack) {
 			continue // its own profile decides
 		}
 		lacks = append(lacks, lack{s.what, s.remedy})
+	}
+	if len(lacks) > 0 {
+		return lacks
+	}
+	if m.try == nil {
+		return try().lacks()
+	}
+	return m.try().lacks()
+}
+
+// privileges looks for what newuidmap and newgidmap gain, and a container may have
+// taken from all its processes (proc_pid_status(5)).
+func (m machine) privileges() (lacks []lack) {
+	data, err := os.ReadFile(filepath.Join(m.root, "proc/self/status"))
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(data)) {
+		name, value, _ := strings.Cut(line, ":")
+		value = strings.TrimSpace(value)
+		switch name {
+		case "NoNewPrivs":
+			if value == "1" {
+				lacks = append(lacks, lack{
+					"privileges for newuidmap and newgidmap: this process and its children may gain none (no_new_privs)",
+					"a container without --security-opt no-new-privileges (Kubernetes: allowPrivilegeEscalation: true)",
+				})
+			}
+		case "CapBnd":
+			const wanted = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
+			if has, err := strconv.ParseUint(value, 16, 64); err == nil && has&wanted != wanted {
+				lacks = append(lacks, lack{
+					"the capabilities SETUID and SETGID, which newuidmap and newgidmap use",
+					"in a container: --cap-add=SETUID --cap-add=SETGID",
+				})
+			}
+		}
 	}
 	return lacks
 }

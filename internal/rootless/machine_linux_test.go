@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"nodesmith.dev/nodesmith/internal/fault"
@@ -18,6 +19,7 @@ func good() map[string]string {
 	return map[string]string{
 		"etc/subuid": "root:1:1\nada:100000:65536\n", "etc/subgid": "1000:100000:60000\nada:200000:6000\n",
 		"proc/sys/user/max_user_namespaces": "28633\n",
+		"proc/self/status":                  "Name:\tnodesmith\nCapBnd:\t00000000a80425fb\nNoNewPrivs:\t0\n",
 	}
 }
 
@@ -25,6 +27,7 @@ func TestWhatAHostLacksForARootlessBuildIsNamed(t *testing.T) {
 	for name, test := range map[string]struct {
 		change  map[string]string
 		without string // a program that is not there
+		refused trial
 		want    []string
 	}{
 		"nothing":              {},
@@ -39,6 +42,12 @@ func TestWhatAHostLacksForARootlessBuildIsNamed(t *testing.T) {
 		"AppArmor":             {change: map[string]string{"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"}, want: []string{"AppArmor forbids them", "docs/engines.md"}},
 		"AppArmor, unconfined": {change: map[string]string{"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n", "proc/self/attr/current": "unconfined\n"}, want: []string{"AppArmor forbids them"}},
 		"AppArmor's profile":   {change: map[string]string{"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n", "proc/self/attr/current": "nodesmith (unconfined)\n"}},
+		"no new privileges":    {change: map[string]string{"proc/self/status": "CapBnd:\t00000000a80425fb\nNoNewPrivs:\t1\n"}, want: []string{"no_new_privs", "without --security-opt no-new-privileges"}},
+		"no capabilities":      {change: map[string]string{"proc/self/status": "CapBnd:\t0000000000000000\nNoNewPrivs:\t0\n"}, want: []string{"--cap-add=SETUID --cap-add=SETGID"}},
+		"only those two":       {change: map[string]string{"proc/self/status": "CapBnd:\t00000000000000c0\nNoNewPrivs:\t0\n"}},
+		"seccomp":              {refused: trial{namespaces: syscall.EPERM}, want: []string{"user namespaces", "operation not permitted", "seccomp=unconfined"}},
+		"AppArmor on mounts":   {refused: trial{proc: syscall.EACCES}, want: []string{"a security module forbids it", "apparmor=unconfined"}},
+		"a masked /proc":       {refused: trial{proc: syscall.EPERM}, want: []string{"a /proc for steps", "systempaths=unconfined"}},
 		"several":              {change: map[string]string{"etc/subuid": ""}, without: "newgidmap", want: []string{"newgidmap", "/etc/subuid"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,6 +68,7 @@ func TestWhatAHostLacksForARootlessBuildIsNamed(t *testing.T) {
 				}
 				return "/usr/bin/" + program, nil
 			}
+			m.try = func() trial { return test.refused }
 			err := m.lacks()
 			if (err != nil) != (len(test.want) > 0) || (err != nil && fault.KindOf(err) != fault.MissingHost) {
 				t.Fatal(err)
