@@ -56,6 +56,16 @@ func unpackedImage(t *testing.T) (root string, environment []string) {
 	return root, config.Config.Env
 }
 
+// letEnter opens a folder of the test's, and those above it, to all users.
+func letEnter(t *testing.T, dir string) {
+	t.Helper()
+	for ; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // dockersCapabilities are what Docker and containerd let a container's programs
 // have.
 var dockersCapabilities = []string{
@@ -110,11 +120,7 @@ func TestABuildInTheContainerImageMakesTheSameImage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newWhole(t, a)
 			dir := filepath.Dir(b.Cache)
-			for path := dir; path != os.TempDir() && path != "/"; path = filepath.Dir(path) {
-				if err := os.Chmod(path, 0o755); err != nil {
-					t.Fatal(err)
-				}
-			}
+			letEnter(t, dir)
 			b.start = func(t testing.TB, config []byte, variables []string) *exec.Cmd {
 				writeFile(t, filepath.Join(dir, "build.json"), config)
 				testenv.CopyFile(t, os.Args[0], filepath.Join(dir, "build"), 0o755)

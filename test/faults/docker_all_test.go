@@ -43,6 +43,7 @@ func startDocker(t *testing.T) docker {
 	t.Cleanup(func() {
 		_ = daemon.Process.Signal(syscall.SIGTERM) // ends its containers and its containerd
 		_ = daemon.Wait()
+		unmountBelow(t, dir) // the machine's network, which containers had
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
@@ -71,15 +72,23 @@ func (d docker) must(t *testing.T, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
+// load loads nodesmith's own container image, and returns its name.
+func (d docker) load(t *testing.T) string {
+	t.Helper()
+	out := d.must(t, "load", "--quiet", "--input", containerImage(t))
+	_, name, ok := strings.Cut(out, "Loaded image: ")
+	if !ok {
+		t.Fatalf("docker load names no image: %s", out)
+	}
+	return name
+}
+
 // BuildKit's daemon runs in a container of nodesmith's own image, which has a runc.
 func TestABuildKitInADockerContainerMakesTheSameImage(t *testing.T) {
 	a := needArchive(t)
 	wholeBuild(t)
 	d := startDocker(t)
-	_, name, ok := strings.Cut(d.must(t, "load", "--quiet", "--input", containerImage(t)), "Loaded image: ")
-	if !ok {
-		t.Fatalf("docker load names no image: %s", name)
-	}
+	name := d.load(t)
 	// What --privileged gives of what steps need: some machines can't give all of it.
 	args := []string{
 		"run", "--detach", "--rm", "--network=none", "--name=builder", "--volume=/var/lib/buildkit", "--entrypoint=buildkitd",
