@@ -46,6 +46,7 @@ func TestWhatAHostLacksForARootlessBuildIsNamed(t *testing.T) {
 		"no capabilities":      {change: map[string]string{"proc/self/status": "CapBnd:\t0000000000000000\nNoNewPrivs:\t0\n"}, want: []string{"--cap-add=SETUID --cap-add=SETGID"}},
 		"only those two":       {change: map[string]string{"proc/self/status": "CapBnd:\t00000000000000c0\nNoNewPrivs:\t0\n"}},
 		"seccomp":              {refused: trial{namespaces: syscall.EPERM}, want: []string{"user namespaces", "operation not permitted", "seccomp=unconfined"}},
+		"Podman's seccomp":     {refused: trial{hostname: syscall.EPERM}, want: []string{"no host names in them (operation not permitted)", "seccomp=unconfined"}},
 		"AppArmor on mounts":   {refused: trial{proc: syscall.EACCES}, want: []string{"a security module forbids it", "apparmor=unconfined"}},
 		"a masked /proc":       {refused: trial{proc: syscall.EPERM}, want: []string{"a /proc for steps", "systempaths=unconfined"}},
 		"several":              {change: map[string]string{"etc/subuid": ""}, without: "newgidmap", want: []string{"newgidmap", "/etc/subuid"}},

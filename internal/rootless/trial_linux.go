@@ -1,12 +1,12 @@
 package rootless
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -20,19 +20,20 @@ const trialVariable = "NODESMITH_ROOTLESS_TRIAL"
 // Seccomp filters, security modules and what a container hides of /proc decide that,
 // and none of them can be read off reliably.
 type trial struct {
-	namespaces error // new user, mount and process namespaces
+	namespaces error // new user, mount, process and UTS namespaces
+	hostname   error // a host name in the new UTS namespace
 	proc       error // a proc file system of the new process namespace
 }
 
 // try lets a child do what RootlessKit and runc will.
-func try() (t trial) {
+func try() trial {
 	var out strings.Builder
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env, cmd.Stdout = []string{trialVariable + "=1"}, &out
 	id := func(id int) []syscall.SysProcIDMap { return []syscall.SysProcIDMap{{HostID: id, Size: 1}} }
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL,
-		UidMappings: id(os.Geteuid()), GidMappings: id(os.Getegid()),
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS,
+		UidMappings: id(os.Geteuid()), GidMappings: id(os.Getegid()), Pdeathsig: syscall.SIGKILL,
 	}
 	if err := cmd.Run(); err != nil {
 		if errno := syscall.Errno(0); errors.As(err, &errno) {
@@ -40,24 +41,34 @@ func try() (t trial) {
 		}
 		return trial{namespaces: err}
 	}
-	if code, err := strconv.Atoi(out.String()); err == nil && code != 0 {
-		t.proc = syscall.Errno(code)
+	var hostname, proc syscall.Errno
+	if _, err := fmt.Sscan(out.String(), &hostname, &proc); err != nil {
+		return trial{namespaces: fmt.Errorf("what the child says: %w", err)}
 	}
-	return t
+	return trial{hostname: refusal(hostname), proc: refusal(proc)}
 }
 
-// tryMain is the child: it prints the number of the error that mounting ended with.
+// tryMain is the child: it prints the numbers of the errors.
 func tryMain(out io.Writer) {
-	errno := syscall.Errno(0)
-	_ = errors.As(unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""), &errno)
-	fmt.Fprint(out, int(errno))
+	var hostname, proc syscall.Errno
+	_ = errors.As(unix.Sethostname([]byte("nodesmith")), &hostname)
+	_ = errors.As(unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""), &proc)
+	fmt.Fprintln(out, uint(hostname), uint(proc))
+}
+
+// refusal is an error number as an error.
+func refusal(number syscall.Errno) error {
+	if number == 0 {
+		return nil
+	}
+	return number
 }
 
 // lacks says what of a container's options makes up for what was refused.
 func (t trial) lacks() (lacks []lack) {
-	if t.namespaces != nil {
+	if err := cmp.Or(t.namespaces, t.hostname); err != nil {
 		lacks = append(lacks, lack{
-			fmt.Sprintf("user namespaces: the kernel does not make one (%v)", t.namespaces),
+			fmt.Sprintf("containers for steps: the kernel does not make user namespaces, or no host names in them (%v)", err),
 			"in a container: --security-opt seccomp=unconfined",
 		})
 	}

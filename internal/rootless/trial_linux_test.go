@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	}
 	if os.Getenv(printVariable) != "" {
 		t := try()
-		fmt.Printf("namespaces: %v, proc: %v\n", t.namespaces, t.proc)
+		fmt.Printf("namespaces: %v, host name: %v, proc: %v\n", t.namespaces, t.hostname, t.proc)
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
@@ -31,9 +31,9 @@ func TestATrialFindsWhatTheKernelRefuses(t *testing.T) {
 	testenv.NeedRoot(t)
 	testenv.Need(t, "unshare")
 	for name, test := range map[string]struct{ namespace, change, want string }{
-		"nothing":               {"--mount", "true", "namespaces: <nil>, proc: <nil>"},
-		"a limit":               {"--user --map-root-user", "echo 0 >/proc/sys/user/max_user_namespaces", "namespaces: no space left on device, proc: <nil>"},
-		"a read-only /proc/sys": {"--mount", "mount --bind /proc/sys /proc/sys", "namespaces: <nil>, proc: operation not permitted"},
+		"nothing":               {"--mount", "true", "namespaces: <nil>, host name: <nil>, proc: <nil>"},
+		"a limit":               {"--user --map-root-user", "echo 0 >/proc/sys/user/max_user_namespaces", "namespaces: no space left on device, host name: <nil>, proc: <nil>"},
+		"a read-only /proc/sys": {"--mount", "mount --bind /proc/sys /proc/sys", "namespaces: <nil>, host name: <nil>, proc: operation not permitted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			args := append(strings.Fields(test.namespace), "sh", "-ec", test.change+`; exec "$0"`, os.Args[0])
