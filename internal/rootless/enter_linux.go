@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/moby/sys/userns"
 	"github.com/rootless-containers/rootlesskit/v2/pkg/child"
 	"github.com/rootless-containers/rootlesskit/v2/pkg/parent"
 	"github.com/sirupsen/logrus"
@@ -30,7 +29,7 @@ const (
 const runtimeVariable = "XDG_RUNTIME_DIR"
 
 // Needed says whether steps can only run after Enter.
-func Needed() bool { return os.Geteuid() != 0 && !userns.RunningInUserNS() }
+func Needed() bool { return os.Geteuid() != 0 }
 
 // Enter runs this very command once more in a user namespace and returns how it
 // ended (ExitCode), or why it can't. runtimeDir serves as the user's runtime

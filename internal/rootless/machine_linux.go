@@ -6,8 +6,10 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -65,35 +67,81 @@ func (m machine) programs() (lacks []lack) {
 // subordinateIDs looks into subuid(5) and subgid(5). What a directory service
 // gives (subid in nsswitch.conf) it does not see.
 func (m machine) subordinateIDs() (lacks []lack) {
-	for _, f := range []struct{ name, flag string }{{"subuid", "--add-subuids"}, {"subgid", "--add-subgids"}} {
-		path := filepath.Join(m.root, "etc", f.name)
-		if has := countIDs(path, m.user); has < wantedIDs {
+	for _, f := range []struct{ name, here, flag string }{
+		{"subuid", "uid_map", "--add-subuids"},
+		{"subgid", "gid_map", "--add-subgids"},
+	} {
+		given, here := subordinate(filepath.Join(m.root, "etc", f.name), m.user), mapped(filepath.Join(m.root, "proc/self", f.here))
+		switch has := count(given); {
+		case has < wantedIDs:
 			lacks = append(lacks, lack{
 				fmt.Sprintf("subordinate ids in /etc/%s: it gives %d, and %d are needed", f.name, has, wantedIDs),
 				fmt.Sprintf("as root: usermod %s 100000-165535 %s (a range that nobody else has)", f.flag, m.user.Username),
+			})
+		case count(common(given, here)) < has:
+			lacks = append(lacks, lack{
+				fmt.Sprintf("subordinate ids: not all that /etc/%s gives exist in this user namespace (/proc/self/%s)", f.name, f.here),
+				"in a container of rootless Podman or Docker: as its root and --privileged, which is no more than its user may",
 			})
 		}
 	}
 	return lacks
 }
 
-// countIDs adds up the ranges that the file gives to the user, whom it calls by
-// name or number.
-func countIDs(path string, who *user.User) (total int) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return 0
-	}
-	for line := range strings.SplitSeq(string(data), "\n") {
-		fields := strings.Split(strings.TrimSpace(line), ":")
-		if len(fields) != 3 || (fields[0] != who.Username && fields[0] != who.Uid) {
-			continue
-		}
-		if count, err := strconv.Atoi(fields[2]); err == nil && count > 0 {
-			total += count
-		}
+// ids are the user or group ids from first up to, but not including, end.
+type ids struct{ first, end uint64 }
+
+func count(ranges []ids) (total uint64) {
+	for _, r := range ranges {
+		total += r.end - r.first
 	}
 	return total
+}
+
+// common are the ids that both have.
+func common(a, b []ids) (both []ids) {
+	for _, x := range a {
+		for _, y := range b {
+			if r := (ids{max(x.first, y.first), min(x.end, y.end)}); r.first < r.end {
+				both = append(both, r)
+			}
+		}
+	}
+	return both
+}
+
+// subordinate reads the ranges that the file gives to the user, whom it calls by
+// name or number.
+func subordinate(path string, who *user.User) []ids { return ranges(path, 1, who.Username, who.Uid) }
+
+// mapped reads which ids there are in this process's user namespace: all, where that
+// can't be read.
+func mapped(path string) []ids {
+	if here := ranges(path, 0); len(here) > 0 {
+		return here
+	}
+	return []ids{{0, 1 << 32}}
+}
+
+// ranges reads a file of lines of three fields: one of them is a first id, and the
+// last how many there are. Lines that begin with none of the names don't count.
+func ranges(path string, first int, names ...string) (all []ids) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(data)) {
+		fields := strings.FieldsFunc(line, func(r rune) bool { return r == ':' || unicode.IsSpace(r) })
+		if len(fields) != 3 || len(names) > 0 && !slices.Contains(names, fields[0]) {
+			continue
+		}
+		from, badFrom := strconv.ParseUint(fields[first], 10, 32)
+		number, badNumber := strconv.ParseUint(fields[2], 10, 32)
+		if badFrom == nil && badNumber == nil {
+			all = append(all, ids{from, from + number})
+		}
+	}
+	return all
 }
 
 // switches are the kernel's settings that forbid user namespaces to users. A
