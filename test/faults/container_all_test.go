@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -77,16 +78,15 @@ var dockersCapabilities = []string{
 // for a network of their own.
 var moreCapabilities = []string{"CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH"}
 
-// spec is, for root, a container as `docker run --privileged` makes one; else one
-// whose process is that user's (--user 1000) and that hides nothing of /proc
-// (--security-opt systempaths=unconfined), without seccomp and AppArmor.
-func spec(root, dir string, environment, args []string, uid uint32) specs.Spec {
-	s := specs.Spec{
+// spec is root's container as `docker run --privileged` makes one.
+func spec(root, dir string, environment, args []string) specs.Spec {
+	all := slices.Concat(dockersCapabilities, moreCapabilities)
+	return specs.Spec{
 		Version: "1.0.2", Hostname: "container",
 		Root: &specs.Root{Path: root},
 		Process: &specs.Process{
-			Args: args, Env: environment, Cwd: dir, User: specs.User{UID: uid, GID: uid},
-			Capabilities: &specs.LinuxCapabilities{Bounding: dockersCapabilities},
+			Args: args, Env: environment, Cwd: dir,
+			Capabilities: &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all},
 		},
 		Linux: &specs.Linux{
 			Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}},
@@ -103,11 +103,6 @@ func spec(root, dir string, environment, args []string, uid uint32) specs.Spec {
 			{Destination: dir, Type: "none", Source: dir, Options: []string{"rbind", "rw"}},
 		},
 	}
-	if uid == 0 {
-		all := append(append([]string{}, dockersCapabilities...), moreCapabilities...)
-		s.Process.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
-	}
-	return s
 }
 
 // The image's own programs carry out a build in a privileged container, whose cache
@@ -116,31 +111,22 @@ func TestABuildInTheContainerImageMakesTheSameImage(t *testing.T) {
 	a := needArchive(t)
 	wholeBuild(t)
 	root, environment := unpackedImage(t)
-	for name, uid := range map[string]uint32{"root": 0} {
-		t.Run(name, func(t *testing.T) {
-			b := newWhole(t, a)
-			dir := filepath.Dir(b.Cache)
-			letEnter(t, dir)
-			b.start = func(t testing.TB, config []byte, variables []string) *exec.Cmd {
-				writeFile(t, filepath.Join(dir, "build.json"), config)
-				testenv.CopyFile(t, os.Args[0], filepath.Join(dir, "build"), 0o755)
-				variables = append(variables, buildVariable+"="+filepath.Join(dir, "build.json"), "HOME=/work")
-				made := spec(root, dir, append(environment, variables...), []string{filepath.Join(dir, "build")}, uid)
-				text, err := json.Marshal(made)
-				if err != nil {
-					t.Fatal(err)
-				}
-				bundle := t.TempDir()
-				writeFile(t, filepath.Join(bundle, "config.json"), text)
-				return exec.CommandContext(t.Context(), "runc", "run", "--bundle", bundle, "nodesmith-"+strings.ToLower(filepath.Base(filepath.Dir(dir))))
-			}
-			for _, path := range []string{dir, b.Cache, b.Out} {
-				if err := os.Chown(path, int(uid), int(uid)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			b.must(t)
-			equalsWhole(t, b)
-		})
+	b := newWhole(t, a)
+	dir := filepath.Dir(b.Cache)
+	letEnter(t, dir)
+	b.start = func(t testing.TB, config []byte, variables []string) *exec.Cmd {
+		writeFile(t, filepath.Join(dir, "build.json"), config)
+		testenv.CopyFile(t, os.Args[0], filepath.Join(dir, "build"), 0o755)
+		variables = append(variables, buildVariable+"="+filepath.Join(dir, "build.json"), "HOME=/work")
+		made := spec(root, dir, append(environment, variables...), []string{filepath.Join(dir, "build")})
+		text, err := json.Marshal(made)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundle := t.TempDir()
+		writeFile(t, filepath.Join(bundle, "config.json"), text)
+		return exec.CommandContext(t.Context(), "runc", "run", "--bundle", bundle, "nodesmith-"+strings.ToLower(filepath.Base(filepath.Dir(dir))))
 	}
+	b.must(t)
+	equalsWhole(t, b)
 }
