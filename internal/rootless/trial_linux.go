@@ -29,7 +29,7 @@ type trial struct {
 func try() trial {
 	var out strings.Builder
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env, cmd.Stdout = []string{trialVariable + "=1"}, &out
+	cmd.Env, cmd.Stdout = append(os.Environ(), trialVariable+"=1"), &out
 	id := func(id int) []syscall.SysProcIDMap { return []syscall.SysProcIDMap{{HostID: id, Size: 1}} }
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWUTS,
