@@ -433,25 +433,6 @@ func TestTheEnginesSocketIsItsOwnersAlone(t *testing.T) {
 	}
 }
 
-// gRPC closes a listener more than once, the last time when the next engine may serve.
-func TestASocketThatIsClosedOnceMoreLeavesTheNextOneAlone(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "engine.sock")
-	first, err := listen(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = first.Close()
-	second, err := listen(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = second.Close() }()
-	_ = first.Close()
-	if _, err := os.Lstat(path); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestWhatAKilledEngineLeftIsSweptAtTheNextStart(t *testing.T) {
 	f := newFixture(t)
 	holder := exec.CommandContext(t.Context(), os.Args[0])
