@@ -72,7 +72,7 @@ var remedies = map[string]string{
 // BuildKit has all of them since v0.11.
 var needs = []apicaps.CapID{
 	pb.CapSourceOCILayout, pb.CapMergeOp, pb.CapFileCopyIncludeExcludePatterns, pb.CapFileRmWildcard,
-	pb.CapExecMountCacheSharing, pb.CapExecMetaNetwork,
+	pb.CapExecMountCacheSharing, pb.CapExecMountContentCache, pb.CapExecMetaNetwork,
 }
 
 // Validate says what is wrong with the address or the files' combination.

@@ -27,6 +27,11 @@ var mountPointModes = map[string]os.FileMode{"/var/lib/etcd": 0o700}
 // whiteoutsDir is where step-disk finds the list of whiteouts.
 const whiteoutsDir = "/.nodesmith/whiteouts"
 
+// unread keeps BuildKit from reading all of what a step is given for its digest, in
+// the hope of a result that was made of equal files: that takes as long as the step, and
+// can't be interrupted.
+var unread = llb.ContentCache(llb.MountContentCacheOff)
+
 // Disk assembles the tree of a node with that Kubernetes into a bootable disk.
 func (b *Builder) Disk(ctx context.Context, title string, release distro.Release, tools, node llb.State, k Kubernetes, config disk.Config, l *lock.Lock) (llb.State, error) {
 	config.Output, config.Architecture = outDir+"/"+DiskFile, l.Architecture
@@ -81,9 +86,9 @@ func separate(title string, node llb.State, partitions []disk.Partition, l *lock
 	}
 	var mounts []llb.RunOption
 	for _, f := range slices.Backward(others) {
-		mounts = append(mounts, llb.AddMount(f.Tree, node, llb.Readonly, llb.SourcePath(f.MountPoint)))
+		mounts = append(mounts, llb.AddMount(f.Tree, node, llb.Readonly, unread, llb.SourcePath(f.MountPoint)))
 		node = node.File(llb.Rm(f.MountPoint+"/*", llb.WithAllowWildcard(true), llb.WithAllowNotFound(true)),
 			llb.WithCustomNamef("%s: take out %s", title, f.MountPoint))
 	}
-	return partitions, append(mounts, llb.AddMount(root.Tree, node, llb.Readonly))
+	return partitions, append(mounts, llb.AddMount(root.Tree, node, llb.Readonly, unread))
 }

@@ -19,7 +19,7 @@ func (b *Builder) Pack(ctx context.Context, title string, disk llb.State) (llb.S
 	exec, err := b.run(ctx, step{
 		title: title, program: "pack", verb: "disk", root: llb.Scratch(),
 		config: pack.Config{Disk: diskDir + "/" + DiskFile, Out: outDir + "/" + PackedFile},
-		mounts: []llb.RunOption{llb.AddMount(diskDir, disk, llb.Readonly)},
+		mounts: []llb.RunOption{llb.AddMount(diskDir, disk, llb.Readonly, unread)},
 	})
 	if err != nil {
 		return llb.State{}, err
