@@ -91,8 +91,10 @@ func programVersion() string {
 	if version != "" {
 		return version
 	}
+	// "(devel)" is what Go calls a module whose version it does not know: images
+	// record the version, and a parenthesis is none that a tag could have.
 	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
+		return strings.Trim(info.Main.Version, "()")
 	}
 	return "unknown"
 }

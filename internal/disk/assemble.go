@@ -1,26 +1,29 @@
-// Package disk assembles a raw disk that boots from file system trees.
+// Package disk assembles a disk that boots from file system trees.
 //
 // What comes in are trees (directories, only read), one for each file system,
-// and a Config; what goes out is one sparse file: a GPT with a partition for
-// each role, GRUB for a BIOS, the distribution's signed boot chain for UEFI, and
-// the trees as ext4. It needs no loop device and no mount. Same trees, same
-// Config, same epoch, same bytes. The file appears under its final name when it
-// is whole, or not at all.
+// and a Config; what goes out is a map of the disk (package diskmap): a GPT with a
+// partition for each role, GRUB for a BIOS, the distribution's signed boot chain for
+// UEFI, and the trees as ext4, whose files stay where they are. It needs no loop
+// device and no mount. Same trees, same Config, same epoch, same bytes. The map
+// appears when all is whole, or not at all.
 package disk
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"nodesmith.dev/nodesmith/internal/disk/diskmap"
+	"nodesmith.dev/nodesmith/internal/disk/ext4"
 	"nodesmith.dev/nodesmith/internal/disk/fat"
 	"nodesmith.dev/nodesmith/internal/disk/gpt"
 	"nodesmith.dev/nodesmith/internal/disk/grub"
@@ -32,9 +35,9 @@ import (
 // partition; loaders have a few megabytes.
 const maxLoader = 32 * size.MiB
 
-// Assemble writes the disk to c.Output, with a line to progress for each part.
-// epoch is the newest time that anything on the disk carries.
-func Assemble(ctx context.Context, c *Config, epoch time.Time, progress io.Writer) (err error) {
+// Assemble puts the disk's map and metadata into the directory c.Output, with a line
+// to progress for each part. epoch is the newest time that anything on the disk carries.
+func Assemble(ctx context.Context, c *Config, epoch time.Time, progress io.Writer) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("disk configuration: %w", err)
 	}
@@ -47,46 +50,46 @@ func Assemble(ctx context.Context, c *Config, epoch time.Time, progress io.Write
 	if err != nil {
 		return err
 	}
-	unfinished := c.Output + ".unfinished"
-	file, err := create(unfinished, c.Size)
-	if err != nil {
-		return err
+	a := &assembly{
+		Config: c, epoch: epoch, partitions: partitions, contents: contents, progress: progress,
+		disk: diskmap.Map{Size: int64(c.Size)},
 	}
-	defer func() {
-		if err != nil {
-			_ = file.Close()
-			_ = os.Remove(unfinished)
-		}
-	}()
-	a := &assembly{Config: c, epoch: epoch, file: file, partitions: partitions, contents: contents, progress: progress}
-	if err := a.write(ctx); err != nil {
+	if err := a.assemble(ctx); err != nil {
 		if errors.Is(err, syscall.ENOSPC) {
 			return fault.New(fault.NoSpace, "free some space where the build keeps its state", "assemble the disk: %w", err)
 		}
 		return fmt.Errorf("assemble the disk: %w", err)
 	}
-	if err := file.Close(); err != nil {
-		return fmt.Errorf("assemble the disk: %w", err)
-	}
-	if err := os.Rename(unfinished, c.Output); err != nil {
-		return fmt.Errorf("assemble the disk: %w", err)
-	}
 	return nil
+}
+
+// assemble makes the metadata, then the map, which says that it is whole.
+func (a *assembly) assemble(ctx context.Context) (err error) {
+	file, err := create(filepath.Join(a.Output, diskmap.MetadataFile), a.Size)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(file.Name())
+		}
+	}()
+	a.file = file
+	if err := errors.Join(a.write(ctx), file.Close()); err != nil {
+		return err
+	}
+	slices.SortFunc(a.disk.Extents, func(x, y diskmap.Extent) int { return cmp.Compare(x.Start, y.Start) })
+	return a.disk.Write(a.Output)
 }
 
 // create makes a new file that is one hole.
 func create(path string, length size.Bytes) (*os.File, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("assemble the disk: %w", err)
-	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("assemble the disk: %w", err)
+		return nil, err
 	}
 	if err := file.Truncate(int64(length)); err != nil {
-		_ = file.Close()
-		_ = os.Remove(path)
-		return nil, fmt.Errorf("assemble the disk: %w", err)
+		return nil, errors.Join(err, file.Close(), os.Remove(path))
 	}
 	return file, nil
 }
@@ -95,7 +98,8 @@ func create(path string, length size.Bytes) (*os.File, error) {
 type assembly struct {
 	*Config
 	epoch      time.Time
-	file       *os.File
+	file       *os.File // of the metadata
+	disk       diskmap.Map
 	partitions []gpt.Partition
 	contents   []content // of the file systems, by partition
 	progress   io.Writer
@@ -140,7 +144,23 @@ func (a *assembly) writeFileSystem(ctx context.Context, index int, p Partition) 
 	if err != nil {
 		return err
 	}
-	return image.Write(ctx, a.file, int64(place.Start.Bytes()))
+	start := int64(place.Start.Bytes())
+	a.mapFiles(p.FileSystem.Label, image.Files(), start)
+	return image.WriteMetadata(a.file, start)
+}
+
+// mapFiles enters the files of a file system that begins at start.
+func (a *assembly) mapFiles(tree string, extents []ext4.FileExtent, start int64) {
+	indexes := map[*ext4.Entry]int{}
+	for _, e := range extents {
+		index, known := indexes[e.Entry]
+		if !known {
+			index = len(a.disk.Files)
+			indexes[e.Entry] = index
+			a.disk.Files = append(a.disk.Files, diskmap.File{Tree: tree, Path: []byte(e.Entry.Path), Size: e.Entry.Content.Size()})
+		}
+		a.disk.Extents = append(a.disk.Extents, diskmap.Extent{Start: start + e.Start, Length: e.Length, File: index, Offset: e.Offset})
+	}
 }
 
 func (a *assembly) writeBIOSBoot(ctx context.Context, p gpt.Partition) (bootCode []byte, err error) {

@@ -14,7 +14,7 @@ import (
 // Config is all that decides a disk besides the trees and the epoch. The graph
 // builder writes it as JSON; step-disk reads it.
 type Config struct {
-	// Output is the raw disk's path.
+	// Output is the directory that the disk's map and metadata are put into.
 	Output string `json:"output"`
 	// Size is the whole disk's, in bytes: a multiple of Alignment. Zero makes it
 	// as large as its partitions need, in whole GiB, the unit of most clouds.

@@ -16,9 +16,12 @@ import (
 	"testing"
 	"time"
 
+	"nodesmith.dev/nodesmith/internal/disk/diskmap"
 	"nodesmith.dev/nodesmith/internal/disk/gpt"
 	"nodesmith.dev/nodesmith/internal/disk/size"
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/raw"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
 
@@ -63,7 +66,7 @@ func tinyConfig(t *testing.T) *Config {
 	root := RootFileSystem(0)
 	root.Tree = tinyTree(t)
 	return &Config{
-		Output: filepath.Join(t.TempDir(), "disk.raw"),
+		Output: t.TempDir(),
 		Size:   128 * size.MiB, Architecture: "amd64", Identifiers: IdentifiersFrom("test"),
 		Partitions: Layout([]string{"bios", "uefi"}, nil, root),
 		Boot: Boot{
@@ -80,21 +83,38 @@ func tinyConfig(t *testing.T) *Config {
 // tree is the one of the root file system.
 func (c *Config) tree() *string { return &c.Partitions[len(c.Partitions)-1].FileSystem.Tree }
 
-func assemble(t *testing.T, c *Config) {
+// assemble returns the disk as a raw file.
+func assemble(t *testing.T, c *Config) (path string) {
 	t.Helper()
 	if err := Assemble(t.Context(), c, epoch, t.Output()); err != nil {
 		t.Fatal(err)
 	}
+	trees := map[string]string{}
+	for _, p := range c.Partitions {
+		if p.FileSystem != nil {
+			trees[p.FileSystem.Label] = p.FileSystem.Tree
+		}
+	}
+	disk, err := diskmap.Open(c.Output, trees)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	path = filepath.Join(t.TempDir(), "disk.raw")
+	if _, err := (format.Converter{}).Convert(t.Context(), disk, []format.Target{{Path: path, New: raw.New}}); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func TestOtherToolsAcceptTheDisk(t *testing.T) {
 	needTools(t)
 	testenv.Need(t, "sgdisk", "sfdisk", "e2fsck", "fsck.vfat", "blkid", "mtype", "debugfs")
 	c := tinyConfig(t)
-	assemble(t, c)
-	root := fmt.Sprintf("%s?offset=%d", c.Output, 66*size.MiB)
+	disk := assemble(t, c)
+	root := fmt.Sprintf("%s?offset=%d", disk, 66*size.MiB)
 	esp := filepath.Join(t.TempDir(), "esp.img")
-	whole, err := os.ReadFile(c.Output)
+	whole, err := os.ReadFile(disk)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,8 +122,8 @@ func TestOtherToolsAcceptTheDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, judge := range []struct{ command, want string }{
-		{"sgdisk -v " + c.Output, "No problems found"},
-		{"sfdisk --verify " + c.Output, "No errors detected"},
+		{"sgdisk -v " + disk, "No problems found"},
+		{"sfdisk --verify " + disk, "No errors detected"},
 		{"e2fsck -fn " + root, "root: "},
 		{"debugfs -R stat\u00a0/etc/hostname " + root, "Type: regular"},
 		{"fsck.vfat -n " + esp, "files"},
@@ -129,8 +149,7 @@ func TestOtherToolsAcceptTheDisk(t *testing.T) {
 func TestTheDiskHasItsPartitionsByRole(t *testing.T) {
 	needTools(t)
 	c := tinyConfig(t)
-	assemble(t, c)
-	file, err := os.Open(c.Output)
+	file, err := os.Open(assemble(t, c))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,19 +179,19 @@ func TestSameInputSameBytes(t *testing.T) {
 	needTools(t)
 	testenv.Need(t, "cp")
 	first := tinyConfig(t)
-	assemble(t, first)
+	one := assemble(t, first)
 	second := tinyConfig(t)
 	*second.tree() = filepath.Join(t.TempDir(), "tree")
 	if out, err := exec.Command("cp", "-a", *first.tree(), *second.tree()).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	time.Sleep(1100 * time.Millisecond) // access and change times differ by a second
-	assemble(t, second)
-	a, err := os.ReadFile(first.Output)
+	other := assemble(t, second)
+	a, err := os.ReadFile(one)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile(second.Output)
+	b, err := os.ReadFile(other)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,14 +203,13 @@ func TestSameInputSameBytes(t *testing.T) {
 func TestTheDiskBootsFromABIOS(t *testing.T) {
 	needTools(t)
 	testenv.Need(t, "qemu-system-x86_64")
-	c := tinyConfig(t)
-	assemble(t, c)
+	disk := assemble(t, tinyConfig(t))
 	// The deadline is the guest's end when GRUB does not reach its halt.
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "qemu-system-x86_64",
 		"-accel", "tcg", "-m", "128", "-display", "none", "-monitor", "none", "-nic", "none",
-		"-serial", "stdio", "-drive", "file="+c.Output+",format=raw,if=virtio,snapshot=on").CombinedOutput()
+		"-serial", "stdio", "-drive", "file="+disk+",format=raw,if=virtio,snapshot=on").CombinedOutput()
 	if want := "nodesmith-root=hd0,gpt3-prefix=(hd0,gpt3)/boot/grub"; err != nil || !strings.Contains(string(out), want) {
 		t.Errorf("%v, want %q in\n%s", err, want, out)
 	}
@@ -255,7 +273,7 @@ func TestAFailureLeavesNothingBehind(t *testing.T) {
 
 func assertNothingLeft(t *testing.T, c *Config) {
 	t.Helper()
-	left, err := os.ReadDir(filepath.Dir(c.Output))
+	left, err := os.ReadDir(c.Output)
 	if err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v (%v)", left, err)
 	}

@@ -71,8 +71,8 @@ func TestEachFileSystemGetsItsTree(t *testing.T) {
 	needTools(t)
 	testenv.Need(t, "sgdisk", "e2fsck", "debugfs", "dumpe2fs")
 	c := separated(t, "bios", "uefi")
-	assemble(t, c)
-	disk, err := os.Open(c.Output)
+	path := assemble(t, c)
+	disk, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestEachFileSystemGetsItsTree(t *testing.T) {
 		if want.file == "" {
 			continue
 		}
-		device := fmt.Sprintf("%s?offset=%d", c.Output, p.Start.Bytes())
+		device := fmt.Sprintf("%s?offset=%d", path, p.Start.Bytes())
 		for command, want := range map[string]string{
 			"e2fsck -fn " + device:                             want.name + ": ",
 			"debugfs -R stat\u00a0" + want.file + " " + device: "Type: ",
@@ -126,7 +126,7 @@ func TestEachFileSystemGetsItsTree(t *testing.T) {
 			t.Errorf("%s has %v for 40 MiB beside its content", want.name, p.Length.Bytes())
 		}
 	}
-	if out, err := exec.Command("sgdisk", "-v", c.Output).CombinedOutput(); err != nil || !strings.Contains(string(out), "No problems found") {
+	if out, err := exec.Command("sgdisk", "-v", path).CombinedOutput(); err != nil || !strings.Contains(string(out), "No problems found") {
 		t.Errorf("sgdisk: %v\n%s", err, out)
 	}
 }
@@ -135,8 +135,7 @@ func TestADiskOfOneFirmwareHasNothingOfTheOther(t *testing.T) {
 	needTools(t)
 	for firmware, want := range map[string]string{"bios": "bios-boot containerd var data root", "uefi": "esp containerd var data root"} {
 		c := separated(t, firmware)
-		assemble(t, c)
-		content, err := os.Open(c.Output)
+		content, err := os.Open(assemble(t, c))
 		if err != nil {
 			t.Fatal(err)
 		}

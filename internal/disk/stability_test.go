@@ -1,8 +1,9 @@
 package disk
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"hash/fnv"
@@ -193,22 +194,56 @@ func layOut(t *testing.T, n *node, entries []ext4.Entry) *ext4.Image {
 	return image
 }
 
-// blocks returns a checksum of each block of an image that is not all zero.
+// part is a range of an image.
+type part struct {
+	start, length int64
+	read          io.ReaderAt
+}
+
+// parts are those of an image's metadata, as it is written.
+type parts []part
+
+// WriteAt implements io.WriterAt.
+func (p *parts) WriteAt(data []byte, offset int64) (int, error) {
+	*p = append(*p, part{offset, int64(len(data)), bytes.NewReader(data)})
+	return len(data), nil
+}
+
+// blocks returns a checksum of each block of an image that has any content.
 func blocks(t *testing.T, image *ext4.Image) map[int64]uint32 {
 	t.Helper()
-	sums, block := map[int64]uint32{}, make([]byte, comparedBlock)
-	for at := int64(0); ; at += comparedBlock {
-		data, err := image.NextData(at)
-		if errors.Is(err, io.EOF) {
-			return sums
-		}
-		at = data.Offset / comparedBlock * comparedBlock
-		n, err := image.ReadAt(block, at)
-		if err != nil && !errors.Is(err, io.EOF) {
+	var all parts
+	if err := image.WriteMetadata(&all, 0); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range image.Files() {
+		file, err := e.Entry.Content.Open()
+		if err != nil {
 			t.Fatal(err)
 		}
-		sums[at] = crc32.Checksum(block[:n], crc32.MakeTable(crc32.Castagnoli))
+		length := min(e.Length, e.Entry.Content.Size()-e.Offset)
+		all = append(all, part{e.Start, length, io.NewSectionReader(file, e.Offset, length)})
 	}
+	slices.SortFunc(all, func(a, b part) int { return cmp.Compare(a.start, b.start) })
+	sums, block := map[int64]uint32{}, make([]byte, comparedBlock)
+	in := int64(0) // the block that is being put together
+	for _, p := range all {
+		for done := int64(0); done < p.length; {
+			at := (p.start + done) / comparedBlock * comparedBlock
+			if at != in {
+				sums[in] = crc32.Checksum(block, crc32.MakeTable(crc32.Castagnoli))
+				clear(block)
+				in = at
+			}
+			n := min(p.length-done, at+comparedBlock-p.start-done)
+			if _, err := p.read.ReadAt(block[p.start+done-at:][:n], done); err != nil {
+				t.Fatal(err)
+			}
+			done += n
+		}
+	}
+	sums[in] = crc32.Checksum(block, crc32.MakeTable(crc32.Castagnoli))
+	return sums
 }
 
 // differing counts the blocks that are not the same in both.

@@ -283,7 +283,7 @@ func newController(ctx context.Context, options Options, sessions *session.Manag
 		}
 	}()
 	workers := &worker.Controller{}
-	if err := workers.Add(&sparseWorker{w}); err != nil {
+	if err := workers.Add(&mountingWorker{w, options.uses}); err != nil {
 		return nil, err
 	}
 	cache, err := bboltcachestorage.NewStore(filepath.Join(options.Root, "cache.db"))
@@ -357,9 +357,6 @@ func newWorker(ctx context.Context, options Options, snapshotter *ctdsnapshot.Sn
 	}
 	worker.RegistryHosts = resolver.NewRegistryConfig(nil)
 	worker.GCPolicy = []client.PruneInfo{ // nil would mean: never
-		// Disks are large and made again in seconds; what they are made of is
-		// small, and Kubernetes takes minutes to compile.
-		{Filter: []string{diskResults}, MaxUsedSpace: limit / 2, ReservedSpace: reservedBytes, MinFreeSpace: 2 * freeBytes},
 		{KeepDuration: keepFor, MaxUsedSpace: limit, ReservedSpace: reservedBytes, MinFreeSpace: freeBytes},
 		{All: true, MaxUsedSpace: limit, ReservedSpace: reservedBytes, MinFreeSpace: freeBytes},
 	}

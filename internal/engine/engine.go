@@ -2,12 +2,12 @@
 //
 // What comes in is a graph (LLB) whose inputs are bundles (internal/bundle);
 // what goes out is the graph's result: nothing but a warm cache, one small
-// file, or files in a folder with their holes kept, copied or lent. An Engine is
-// embedded in this process, another process's on the same state directory, or a
-// BuildKit elsewhere; everything above this package only composes graphs. A graph
-// that was built before is answered from the cache, and an interrupted one goes on
-// where it stopped. The embedded engine starts with the first graph: a build that
-// has nothing to run never has one.
+// file, files in a folder, or, where this process runs the engine, a directory to
+// read while it is mounted. An Engine is embedded in this process, another
+// process's on the same state directory, or a BuildKit elsewhere; everything above
+// this package only composes graphs. A graph that was built before is answered from
+// the cache, and an interrupted one goes on where it stopped. The embedded engine
+// starts with the first graph: a build that has nothing to run never has one.
 package engine
 
 import (
@@ -48,6 +48,8 @@ type Options struct {
 	Log func(format string, args ...any)
 	// MaxBytes bounds the embedded engine's cache; 0 means DefaultMaxBytes.
 	MaxBytes int64
+
+	uses *uses // of results, by solves of this process
 }
 
 // DefaultMaxBytes bounds the embedded engine's cache: about eight Kubernetes
@@ -95,6 +97,7 @@ func Open(ctx context.Context, options Options) (*Engine, error) {
 		return nil, err
 	}
 	caches.announce(options.Log)
+	options.uses = &uses{}
 	e := &Engine{options: options, caches: caches, interrupted: ctx.Done()}
 	if !e.Remote() {
 		return e, hostHas()
@@ -103,8 +106,7 @@ func Open(ctx context.Context, options Options) (*Engine, error) {
 	return e, err
 }
 
-// Remote says whether Export brings files from a daemon that may be far away:
-// whole, with their holes filled, through BuildKit's own exporter.
+// Remote says whether the engine is a daemon that may be far away.
 func (e *Engine) Remote() bool { return e.options.Remote.Address != "" }
 
 // Close ends the engine. Steps of this process's own graphs are ended; while
@@ -156,38 +158,12 @@ func (e *Engine) Solve(ctx context.Context, title string, state llb.State) error
 	return e.solveWith(ctx, title, state, func(*client.SolveOpt) {})
 }
 
-// Export solves the graph and copies the files at the top of its result into
-// the directory dest; with their holes unless the engine is Remote.
+// Export solves the graph and copies the files of its result into the directory dest.
+// Holes are filled with zeros, and take their time.
 func (e *Engine) Export(ctx context.Context, title string, state llb.State, dest string) error {
-	return e.export(ctx, title, state, dest, map[string]string{destAttribute: dest})
-}
-
-// Lend is Export for files that are read and removed, and never written: of an
-// embedded engine on dest's file system they are its own, by another name, and
-// nothing is copied.
-func (e *Engine) Lend(ctx context.Context, title string, state llb.State, dest string) error {
-	return e.export(ctx, title, state, dest, map[string]string{destAttribute: dest, lendAttribute: "true"})
-}
-
-func (e *Engine) export(ctx context.Context, title string, state llb.State, dest string, attributes map[string]string) error {
-	export := client.ExportEntry{Type: sparseExporter, Attrs: attributes}
-	if e.Remote() {
-		export = client.ExportEntry{Type: client.ExporterLocal, OutputDir: dest}
-	}
+	export := client.ExportEntry{Type: client.ExporterLocal, OutputDir: dest}
 	return e.solveWith(ctx, title, state, func(o *client.SolveOpt) { o.Exports = []client.ExportEntry{export} })
 }
-
-// sparseExporter is the name of the exporter that only the embedded engine
-// has: it mounts the result, without a copy, and copies or links its files with
-// their holes kept. BuildKit's own exporters fill holes with zeros.
-const sparseExporter = "nodesmith-sparse"
-
-// Its attributes: the directory that files are put into, and whether they may be
-// the engine's own.
-const (
-	destAttribute = "dest"
-	lendAttribute = "lend"
-)
 
 // solveWith solves the graph with options that adjust has changed.
 func (e *Engine) solveWith(ctx context.Context, title string, state llb.State, adjust func(*client.SolveOpt)) error {

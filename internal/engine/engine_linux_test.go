@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"nodesmith.dev/nodesmith/internal/bundle"
@@ -209,22 +211,37 @@ func TestReadFileReturnsAFileOfTheResult(t *testing.T) {
 	}
 }
 
-func TestExportKeepsHolesAndTheSecondTimeRunsNothing(t *testing.T) {
+func TestResultsAreReadWhereTheyLieAndTheSecondTimeNothingRuns(t *testing.T) {
 	f := newFixture(t)
+	hello, err := f.inputs.Content(t.Context(), "x", bundle.File{Name: "hello", Mode: 0o644, Data: []byte("world")})
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := &ran{names: map[string]bool{}}
 	e := f.open(t, r.watch)
+	// The second one is of several layers: an overlay.
+	states := []llb.State{f.step("sparse"), hello.File(llb.Mkfile("/too", 0o644, []byte("more")))}
 	for round, want := range []bool{true, false} {
 		clear(r.names)
-		dest := t.TempDir()
-		if err := e.Export(t.Context(), "export", f.step("sparse"), dest); err != nil {
-			t.Fatal(err)
-		}
-		var stat unix.Stat_t
-		if err := unix.Stat(filepath.Join(dest, "disk.raw"), &stat); err != nil {
-			t.Fatal(err)
-		}
-		if stat.Size != 64<<20 || stat.Blocks*512 > 1<<20 {
-			t.Errorf("round %d: size %d with %d bytes of data, want 64 MiB with nearly none", round, stat.Size, stat.Blocks*512)
+		used := false
+		err := e.Mounted(t.Context(), "read", states, func(dirs []string) error {
+			used = true
+			var stat unix.Stat_t
+			if err := unix.Stat(filepath.Join(dirs[0], "sparse"), &stat); err != nil {
+				return err
+			}
+			if stat.Size != 64<<20 || stat.Blocks*512 > 1<<20 {
+				t.Errorf("round %d: size %d with %d bytes of data, want 64 MiB with nearly none", round, stat.Size, stat.Blocks*512)
+			}
+			for name, want := range map[string]string{"hello": "world", "too": "more"} {
+				if text, err := os.ReadFile(filepath.Join(dirs[1], name)); err != nil || string(text) != want {
+					t.Errorf("%s holds %q, %v", name, text, err)
+				}
+			}
+			return nil
+		})
+		if err != nil || !used {
+			t.Fatalf("used: %v, %v", used, err)
 		}
 		if r.names["step sparse"] != want {
 			t.Errorf("round %d: step ran: %v, want %v", round, r.names["step sparse"], want)
@@ -232,39 +249,59 @@ func TestExportKeepsHolesAndTheSecondTimeRunsNothing(t *testing.T) {
 	}
 }
 
-func TestWhatIsLentIsTheEnginesOwnAndACopyIsNot(t *testing.T) {
-	f := newFixture(t)
-	e := f.open(t, nil)
-	dest := t.TempDir()
-	name := filepath.Join(dest, "disk.raw")
-	inode := func(export func(context.Context, string, llb.State, string) error) uint64 {
-		t.Helper()
-		if err := export(t.Context(), "disk", f.step("sparse"), dest); err != nil {
-			t.Fatal(err)
-		}
-		var stat unix.Stat_t
-		if err := unix.Stat(name, &stat); err != nil {
-			t.Fatal(err)
-		}
-		return stat.Ino
-	}
-	lent, again := inode(e.Lend), inode(e.Lend)
-	if lent != again {
-		t.Error("what was lent is a copy")
-	}
-	before, err := os.ReadFile(name)
+// overlays lists the mount points of overlays.
+func overlays(t *testing.T) []string {
+	t.Helper()
+	found, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("overlay"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if inode(e.Export) == lent { // into the place of the one that was lent
-		t.Error("the copy is the engine's own")
+	var points []string
+	for _, m := range found {
+		points = append(points, m.Mountpoint)
 	}
-	if err := os.WriteFile(name, []byte("changed"), 0o644); err != nil {
-		t.Fatal(err)
+	return points
+}
+
+func TestAUseThatFailsIsNoFailureOfTheEngine(t *testing.T) {
+	f := newFixture(t)
+	e := f.open(t, nil)
+	failure := fault.New(fault.NoSpace, "free some", "no room")
+	states := []llb.State{f.step("sparse"), llb.Scratch().File(llb.Mkdir("/a", 0o755)).File(llb.Mkdir("/b", 0o755))}
+	before := overlays(t)
+	if err := e.Mounted(t.Context(), "read", states, func([]string) error { return failure }); !errors.Is(err, failure) || err.Error() != failure.Error() {
+		t.Errorf("%v, want %v", err, failure)
 	}
-	inode(e.Lend)
-	if after, err := os.ReadFile(name); err != nil || !bytes.Equal(before, after) {
-		t.Errorf("the engine's own has changed, %v", err)
+	if after := overlays(t); !slices.Equal(before, after) {
+		t.Errorf("mounted: %q, before: %q", after, before)
+	}
+	err := e.Mounted(t.Context(), "read", []llb.State{f.step("fail")}, func([]string) error {
+		t.Error("what failed is used")
+		return nil
+	})
+	if fault.KindOf(err) != fault.Engine || !strings.Contains(err.Error(), "the reason") {
+		t.Errorf("%v (%v)", err, fault.KindOf(err))
+	}
+}
+
+func TestAnInterruptedUseIsWaitedFor(t *testing.T) {
+	f := newFixture(t)
+	e := f.open(t, nil)
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	ended := false
+	err := e.Mounted(ctx, "read", []llb.State{f.step("sparse")}, func(dirs []string) error {
+		interrupt()
+		time.Sleep(500 * time.Millisecond)
+		_, err := os.Stat(filepath.Join(dirs[0], "sparse"))
+		ended = err == nil
+		return context.Cause(ctx)
+	})
+	if !ended {
+		t.Error("the result was gone, or the use went on alone")
+	}
+	if fault.KindOf(err) != fault.Interrupted {
+		t.Errorf("%v (%v)", err, fault.KindOf(err))
 	}
 }
 
@@ -336,6 +373,12 @@ func TestASecondEngineJoinsTheFirst(t *testing.T) {
 	second := f.open(t, r.watch)
 	if err := second.Export(t.Context(), "second", f.step("sparse"), t.TempDir()); err != nil {
 		t.Fatal(err)
+	}
+	if own, err := second.Own(t.Context()); own || err != nil {
+		t.Errorf("the second runs the engine (%v)", err)
+	}
+	if err := second.Mounted(t.Context(), "second", []llb.State{f.step("sparse")}, func([]string) error { return nil }); err == nil {
+		t.Error("a result of another process's engine is mounted")
 	}
 	if len(r.names) > 0 {
 		t.Errorf("the second process ran %v, which the first had built", r.names)

@@ -28,8 +28,10 @@ import (
 	"google.golang.org/grpc"
 
 	"nodesmith.dev/nodesmith/internal/bundle"
+	"nodesmith.dev/nodesmith/internal/disk/diskmap"
 	"nodesmith.dev/nodesmith/internal/engine/enginetest"
 	"nodesmith.dev/nodesmith/internal/fault"
+	"nodesmith.dev/nodesmith/internal/format"
 	formats "nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/format/pack"
 	"nodesmith.dev/nodesmith/internal/testenv"
@@ -56,7 +58,7 @@ func (f *fixture) packed(t *testing.T) llb.State {
 	t.Helper()
 	program, err := f.inputs.Content(t.Context(), "step-pack",
 		bundle.File{Name: "step", Mode: 0o755, Path: testenv.GoProgram(t, "nodesmith.dev/nodesmith/cmd/step-pack")},
-		bundle.File{Name: "config.json", Mode: 0o644, Data: []byte(`{"Disk": "/disk/disk.raw", "Out": "/out/disk.packed"}`)})
+		bundle.File{Name: "config.json", Mode: 0o644, Data: []byte(`{"Disk": "/disk", "Trees": {"root": "/disk/tree"}, "Out": "/out/disk.packed"}`)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,13 +137,8 @@ func tlsDaemon(t *testing.T, dir string) (d *enginetest.Daemon, address string) 
 }
 
 // sumOf returns the digest of a disk's whole content.
-func sumOf(t *testing.T, path, format string) string {
+func sumOf(t *testing.T, disk format.Source) string {
 	t.Helper()
-	disk, err := formats.OpenFile(path, format)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer disk.Close()
 	hash := sha256.New()
 	n, err := io.Copy(hash, io.NewSectionReader(disk, 0, disk.Size()))
 	if err != nil {
@@ -150,13 +147,37 @@ func sumOf(t *testing.T, path, format string) string {
 	return fmt.Sprintf("%d bytes, %x", n, hash.Sum(nil))
 }
 
-func TestARemoteEngineMakesTheSameDisk(t *testing.T) {
-	f := newFixture(t)
-	dest := t.TempDir()
-	if err := f.open(t, nil).Export(t.Context(), "embedded", f.step("disk"), dest); err != nil {
+// mapped returns the digest of the disk of the guest's step, read where it lies.
+func (f *fixture) mapped(t *testing.T) (sum string) {
+	t.Helper()
+	err := f.open(t, nil).Mounted(t.Context(), "embedded", []llb.State{f.step("disk")}, func(dirs []string) error {
+		disk, err := diskmap.Open(dirs[0], map[string]string{"root": filepath.Join(dirs[0], "tree")})
+		if err != nil {
+			return err
+		}
+		sum = sumOf(t, disk)
+		return disk.Close()
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	want := sumOf(t, filepath.Join(dest, "disk.raw"), "raw")
+	return sum
+}
+
+// unpacked returns the digest of a packed disk.
+func unpacked(t *testing.T, path string) string {
+	t.Helper()
+	disk, err := formats.OpenFile(path, pack.Format.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	return sumOf(t, disk)
+}
+
+func TestARemoteEngineMakesTheSameDisk(t *testing.T) {
+	f := newFixture(t)
+	want := f.mapped(t)
 	d, address := tlsDaemon(t, f.dir)
 	for name, remote := range map[string]Remote{
 		"unix":                           {Address: d.Address()},
@@ -174,7 +195,7 @@ func TestARemoteEngineMakesTheSameDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			path := filepath.Join(dest, "disk.packed")
-			if got := sumOf(t, path, pack.Format.Name); got != want {
+			if got := unpacked(t, path); got != want {
 				t.Errorf("disk of %s, want %s", got, want)
 			}
 			if info, err := os.Stat(path); err != nil || info.Size() > 4<<20 {

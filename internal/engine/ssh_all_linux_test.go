@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"nodesmith.dev/nodesmith/internal/engine/enginetest"
-	"nodesmith.dev/nodesmith/internal/format/pack"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
 
@@ -98,11 +97,7 @@ func serve(t *testing.T, config string) {
 
 func TestAnEngineBehindSSHMakesTheSameDisk(t *testing.T) {
 	f := newFixture(t)
-	dest := t.TempDir()
-	if err := f.open(t, nil).Export(t.Context(), "embedded", f.step("disk"), dest); err != nil {
-		t.Fatal(err)
-	}
-	want := sumOf(t, filepath.Join(dest, "disk.raw"), "raw")
+	want := f.mapped(t)
 	daemon := enginetest.Start(t, filepath.Join(f.dir, "daemon"))
 	remote := Remote{Address: "ssh://root@" + sshServer(t, t.TempDir()) + daemon.Socket}
 	var e *Engine
@@ -114,7 +109,7 @@ func TestAnEngineBehindSSHMakesTheSameDisk(t *testing.T) {
 	if err := e.Export(t.Context(), "through SSH", f.packed(t), out); err != nil {
 		t.Fatal(err)
 	}
-	if got := sumOf(t, filepath.Join(out, "disk.packed"), pack.Format.Name); got != want {
+	if got := unpacked(t, filepath.Join(out, "disk.packed")); got != want {
 		t.Errorf("disk of %s, want %s", got, want)
 	}
 }

@@ -16,10 +16,6 @@ type Usage struct {
 	Total, Compile, InUse int64
 }
 
-// diskResults matches what step-disk left in the cache, by the
-// description that BuildKit gives to an exec's mounts.
-const diskResults = `description~="step assemble"`
-
 // compileCaches matches the caches of compilers.
 const compileCaches = "type==" + string(client.UsageRecordTypeCacheMount)
 
@@ -50,21 +46,10 @@ func (e *Engine) Usage(ctx context.Context) (Usage, error) {
 	return u, nil
 }
 
-// Trim removes from the cache what was used longest ago, disks first, until it
-// takes at most maxBytes; what running builds use stays. It returns the bytes that
-// are free now.
+// Trim removes from the cache what was used longest ago until it takes at most
+// maxBytes; what running builds use stays. It returns the bytes that are free now.
 func (e *Engine) Trim(ctx context.Context, maxBytes int64) (freed int64, err error) {
-	for _, option := range []client.PruneInfo{
-		{Filter: []string{diskResults}, MaxUsedSpace: maxBytes},
-		{All: true, MaxUsedSpace: maxBytes},
-	} {
-		bytes, err := e.prune(ctx, option)
-		freed += bytes
-		if err != nil {
-			return freed, err
-		}
-	}
-	return freed, nil
+	return e.prune(ctx, client.PruneInfo{All: true, MaxUsedSpace: maxBytes})
 }
 
 // DropCompileCaches removes what compilers keep from one build to the next, unless

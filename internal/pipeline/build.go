@@ -88,7 +88,7 @@ const exportTitle = "export the cache"
 func statesOf(disks []infrastructureDisk) []llb.State {
 	var states []llb.State
 	for _, d := range disks {
-		states = append(states, d.state)
+		states = append(states, d.disk.Map)
 	}
 	return states
 }
@@ -101,7 +101,7 @@ type infrastructureDisk struct {
 	infrastructure infra.Infrastructure
 	node           nodeInputs
 	kubernetes     tree.Kubernetes
-	state          llb.State
+	disk           tree.Disk
 }
 
 // disks composes the whole graph: what infrastructures share is the same state
@@ -153,11 +153,11 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		if err != nil {
 			return nil, err
 		}
-		state, err := p.builder.Disk(ctx, name+": assemble disk", release, tools, root, kubernetes, node.disk, l)
+		assembled, err := p.builder.Disk(ctx, name+": assemble disk", release, tools, root, kubernetes, node.disk, l)
 		if err != nil {
 			return nil, err
 		}
-		disks = append(disks, infrastructureDisk{infrastructure, node, kubernetes, state})
+		disks = append(disks, infrastructureDisk{infrastructure, node, kubernetes, assembled})
 	}
 	return disks, nil
 }

@@ -15,8 +15,6 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/blockcache"
 	formats "nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/format/ova"
-	"nodesmith.dev/nodesmith/internal/format/pack"
-	"nodesmith.dev/nodesmith/internal/format/raw"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/scratch"
 	"nodesmith.dev/nodesmith/internal/store"
@@ -49,7 +47,7 @@ type imageFile struct {
 // files lists what is made of a disk: what the infrastructure imports, then
 // what the spec asks for besides.
 func (p *Pipeline) files(ctx context.Context, image *v1alpha1.NodeImage, d infrastructureDisk, dir string) ([]imageFile, error) {
-	graph, err := originOf(ctx, d.state)
+	graph, err := originOf(ctx, d.disk.Map)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +107,7 @@ func (f imageFile) artifact() (Artifact, error) {
 // Where it is, the engine is not asked for it. Files get their names when all of
 // them are whole.
 func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []imageFile, dir string, into *storing) (_ chunked.Table, err error) {
-	graph, err := originOf(ctx, d.state)
+	graph, err := originOf(ctx, d.disk.Map)
 	if err != nil {
 		return chunked.Table{}, err
 	}
@@ -126,23 +124,21 @@ func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []ima
 		return chunked.Table{}, err
 	}
 	defer func() { err = errors.Join(err, folder.Close()) }()
-	temporary := folder.Path()
+	temporary, err := filepath.Abs(folder.Path())
+	if err != nil {
+		return chunked.Table{}, err
+	}
 	made := make([]string, len(files)) // where each file lies before it gets its name
 	var targets []format.Target
-	keep := false // the disk as the engine gives it
 	for i, f := range files {
 		made[i] = filepath.Join(temporary, filepath.Base(f.path))
-		if stored == nil && f.format.Name == raw.Format.Name && !p.engine.Remote() {
-			made[i], keep = filepath.Join(temporary, tree.DiskFile), true
-			continue
-		}
 		targets = append(targets, format.Target{Path: made[i], New: f.new})
 	}
 	var table chunked.Table
 	if stored != nil {
 		table, err = stored.Table, p.fromStore(ctx, d, stored, targets)
 	} else {
-		table, err = p.fromEngine(ctx, d, temporary, keep, targets, into)
+		table, err = p.fromEngine(ctx, d, temporary, targets, into)
 	}
 	if err != nil {
 		return chunked.Table{}, err
@@ -155,8 +151,10 @@ func writeTitle(d infrastructureDisk, names []string) string {
 	return d.infrastructure.Name + ": write " + strings.Join(names, ", ")
 }
 
-// packTitle names the step that packs a disk for an engine that is far away.
-func packTitle(d infrastructureDisk) string { return d.infrastructure.Name + ": pack disk" }
+// reading names what reads a disk.
+func reading(d infrastructureDisk) tree.Reading {
+	return tree.Reading{Title: d.infrastructure.Name + ": build", Pack: d.infrastructure.Name + ": pack disk"}
+}
 
 // place gives files their names.
 func (p *Pipeline) place(files []imageFile, made []string) error {
@@ -174,47 +172,21 @@ func (p *Pipeline) place(files []imageFile, made []string) error {
 	return nil
 }
 
-// fetch gets the disk out of the engine into a folder, in the format that suits
-// the way: raw with its holes from this machine, packed from elsewhere. One that is
-// not to be kept may be the engine's own.
-func (p *Pipeline) fetch(ctx context.Context, d infrastructureDisk, folder string, keep bool) (path string, as format.Format, err error) {
-	state, name, as, export := d.state, tree.DiskFile, raw.Format, p.engine.Lend
-	if keep {
-		export = p.engine.Export
-	}
-	if p.engine.Remote() {
-		name, as = tree.PackedFile, pack.Format
-		if state, err = p.builder.Pack(ctx, packTitle(d), state); err != nil {
-			return "", as, err
+// fromEngine reads the disk in the engine once, into the targets and the store. What
+// has to be copied on the way lies in a folder.
+func (p *Pipeline) fromEngine(ctx context.Context, d infrastructureDisk, folder string, targets []format.Target, into *storing) (table chunked.Table, err error) {
+	err = p.builder.Read(ctx, reading(d), d.disk, folder, func(disk format.Source) error {
+		sink, writer, err := into.sink(ctx, disk.Size())
+		if err != nil {
+			return err
 		}
-	}
-	return filepath.Join(folder, name), as, export(ctx, d.infrastructure.Name+": build", state, folder)
-}
-
-// fromEngine gets the disk out of the engine into a folder, where it is to be kept or
-// not, and in one read of it into the targets and the store.
-func (p *Pipeline) fromEngine(ctx context.Context, d infrastructureDisk, folder string, keep bool, targets []format.Target, into *storing) (_ chunked.Table, err error) {
-	absolute, err := filepath.Abs(folder)
-	if err != nil {
-		return chunked.Table{}, err
-	}
-	path, as, err := p.fetch(ctx, d, absolute, keep)
-	if err != nil {
-		return chunked.Table{}, err
-	}
-	disk, err := formats.OpenFile(path, as.Name)
-	if err != nil {
-		return chunked.Table{}, err
-	}
-	defer func() { err = errors.Join(err, disk.Close()) }()
-	sink, writer, err := into.sink(ctx, disk.Size())
-	if err != nil {
-		return chunked.Table{}, err
-	}
-	if err := p.convert(ctx, d, disk, append(targets, sink)); err != nil {
-		return chunked.Table{}, err
-	}
-	return writer.Table(), nil
+		if err := p.convert(ctx, d, disk, append(targets, sink)); err != nil {
+			return err
+		}
+		table = writer.Table()
+		return nil
+	})
+	return table, err
 }
 
 // fromStore makes targets of a disk in the store.

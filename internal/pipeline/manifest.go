@@ -24,7 +24,7 @@ import (
 
 // writeManifest writes what went into a disk, unless the file says so already.
 func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, buildContext fs.FS, dir string, into *storing) (err error) {
-	graph, err := originOf(ctx, d.state)
+	graph, err := originOf(ctx, d.disk.Map)
 	if err != nil {
 		return err
 	}

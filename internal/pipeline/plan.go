@@ -14,7 +14,6 @@ import (
 	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/bundle"
 	"nodesmith.dev/nodesmith/internal/engine"
-	"nodesmith.dev/nodesmith/internal/format/raw"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/progress"
 )
@@ -99,7 +98,7 @@ type demand struct {
 // which files it would write.
 func (p *Pipeline) asked(ctx context.Context, image *v1alpha1.NodeImage, d infrastructureDisk, dir string, into *storing) (demand, []PlannedFile, error) {
 	var asked demand
-	graph, err := originOf(ctx, d.state)
+	graph, err := originOf(ctx, d.disk.Map)
 	if err != nil {
 		return asked, nil, err
 	}
@@ -115,18 +114,16 @@ func (p *Pipeline) asked(ctx context.Context, image *v1alpha1.NodeImage, d infra
 	for _, f := range files {
 		kept := f.origin.holds(f.path)
 		planned = append(planned, PlannedFile{d.infrastructure.Name, f.format.Name, f.path, kept})
-		if asGiven := stored == nil && f.format.Name == raw.Format.Name && !p.engine.Remote(); !kept && !asGiven {
+		if !kept {
 			asked.writes = append(asked.writes, filepath.Base(f.path))
 		}
 	}
 	if stored == nil {
-		state := d.state
-		if p.engine.Remote() {
-			if state, err = p.builder.Pack(ctx, packTitle(d), state); err != nil {
-				return asked, nil, err
-			}
+		states, err := p.builder.ReadStates(ctx, reading(d), d.disk)
+		if err != nil {
+			return asked, nil, err
 		}
-		asked.states, asked.writes = append(asked.states, state), append(asked.writes, storeTarget)
+		asked.states, asked.writes = append(asked.states, states...), append(asked.writes, storeTarget)
 	}
 	if p.manifestOrigin(graph).holds(manifestPath(d, dir)) {
 		return asked, planned, nil

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/client/llb"
 
 	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/bundle"
@@ -33,7 +32,6 @@ import (
 	"nodesmith.dev/nodesmith/internal/format"
 	"nodesmith.dev/nodesmith/internal/format/blockcache"
 	"nodesmith.dev/nodesmith/internal/format/known"
-	"nodesmith.dev/nodesmith/internal/format/pack"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/progress"
@@ -159,14 +157,8 @@ func (b build) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	state, file, as := assembled, tree.DiskFile, "raw"
-	if e.Remote() {
-		file, as = tree.PackedFile, pack.Format.Name
-		if state, err = builder.Pack(ctx, "tiny: pack disk", assembled); err != nil {
-			return err
-		}
-	}
-	if err := b.plan(ctx, e, state); err != nil {
+	names := tree.Reading{Title: "tiny: build", Pack: "tiny: pack disk"}
+	if err := b.plan(ctx, e, builder, names, assembled); err != nil {
 		return err
 	}
 	temporary, err := os.MkdirTemp(b.Out, ".nodesmith-*")
@@ -174,29 +166,27 @@ func (b build) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
-	if err := e.Export(ctx, "tiny: build", state, temporary); err != nil {
+	err = builder.Read(ctx, names, assembled, temporary, func(disk format.Source) error { return b.convert(ctx, disk) })
+	if err != nil {
 		return err
 	}
-	if err := e.ExportCache(ctx, "export the cache", assembled); err != nil {
-		return err
-	}
-	return b.convert(ctx, filepath.Join(temporary, file), as)
+	return e.ExportCache(ctx, "export the cache", assembled.Map)
 }
 
 // disk composes the graph.
-func (b build) disk(ctx context.Context, builder *tree.Builder, inputs *bundle.Store) (state llb.State, err error) {
+func (b build) disk(ctx context.Context, builder *tree.Builder, inputs *bundle.Store) (assembled tree.Disk, err error) {
 	tools, err := builder.Tools(ctx, b.Release, b.Lock)
 	if err != nil {
-		return state, err
+		return assembled, err
 	}
 	system, err := builder.OS(ctx, b.Release, b.Release, b.Lock)
 	if err != nil {
-		return state, err
+		return assembled, err
 	}
 	var k tree.Kubernetes
 	if b.Whole {
 		if system, k, err = b.node(ctx, builder, inputs, tools, system); err != nil {
-			return state, err
+			return assembled, err
 		}
 	}
 	return builder.Disk(ctx, "tiny: assemble disk", b.Release, tools, system, k, disk.Config{
@@ -205,23 +195,22 @@ func (b build) disk(ctx context.Context, builder *tree.Builder, inputs *bundle.S
 }
 
 // plan prints what will become of each step, if the build asks for it.
-func (b build) plan(ctx context.Context, e *engine.Engine, state llb.State) error {
+func (b build) plan(ctx context.Context, e *engine.Engine, builder *tree.Builder, names tree.Reading, assembled tree.Disk) error {
 	if !b.Plan {
 		return nil
 	}
-	steps, err := e.Plan(ctx, "plan", []llb.State{state}, nil)
+	states, err := builder.ReadStates(ctx, names, assembled)
+	if err != nil {
+		return err
+	}
+	steps, err := e.Plan(ctx, "plan", states, nil)
 	for _, s := range steps {
 		fmt.Printf("PLAN %s %s\n", s.State, s.Name)
 	}
 	return err
 }
 
-func (b build) convert(ctx context.Context, path, as string) (err error) {
-	source, err := known.OpenFile(path, as)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, source.Close()) }()
+func (b build) convert(ctx context.Context, disk format.Source) error {
 	blocks := blockcache.Open(host.BlocksDir(b.Cache), blockcache.DefaultLimit)
 	defer blocks.Close()
 	var targets []format.Target
@@ -232,7 +221,7 @@ func (b build) convert(ctx context.Context, path, as string) (err error) {
 		}
 		targets = append(targets, format.Target{Path: b.output(name), New: f.New})
 	}
-	_, err = format.Converter{Blocks: blocks}.Convert(ctx, source, targets)
+	_, err := format.Converter{Blocks: blocks}.Convert(ctx, disk, targets)
 	return err
 }
 

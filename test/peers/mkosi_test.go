@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"nodesmith.dev/nodesmith/internal/build/tree"
 	"nodesmith.dev/nodesmith/internal/testenv"
 	"nodesmith.dev/nodesmith/internal/vmtest"
 )
@@ -89,7 +88,7 @@ func BenchmarkBootableDisk(b *testing.B) {
 		theirs := spent(b, func() { disk = s.mkosi(b, tools, work, names(s.lock.OS.Packages)) })
 		pairs.add(b, fmt.Sprintf("bootable disk, %d packages", len(s.lock.OS.Packages)), peer, ours, theirs)
 		b.StopTimer()
-		boots(b, "nodesmith's disk", filepath.Join(dir, tree.DiskFile))
+		boots(b, "nodesmith's disk", filepath.Join(dir, diskFile))
 		boots(b, peer+"'s disk", disk)
 		b.StartTimer()
 	}

@@ -23,6 +23,8 @@ import (
 	"nodesmith.dev/nodesmith/internal/distro/known"
 	"nodesmith.dev/nodesmith/internal/engine"
 	"nodesmith.dev/nodesmith/internal/fetch"
+	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/raw"
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/node"
@@ -84,8 +86,8 @@ func openSystem(b *testing.B, path string) *system {
 }
 
 // build makes the root file system on an engine that has built nothing, in a
-// folder; or a disk of it, which then is the folder's tree.DiskFile. It prints how
-// long each step ran.
+// folder; or a raw disk of it, which then is the folder's diskFile. It prints how long
+// each step ran.
 func (s *system) build(b *testing.B, dir string, withDisk bool) {
 	b.Helper()
 	record := progress.NewRecorder(progress.Options{StageOf: tree.StageOf})
@@ -117,16 +119,22 @@ func (s *system) solve(ctx context.Context, dir string, withDisk bool, record *p
 	if !withDisk {
 		return e.Solve(ctx, "root file system", root)
 	}
-	state, err := s.disk(ctx, builder, root)
+	assembled, err := s.disk(ctx, builder, root)
 	if err != nil {
 		return err
 	}
-	return e.Export(ctx, "disk", state, dir)
+	return builder.Read(ctx, tree.Reading{Title: "disk"}, assembled, dir, func(disk format.Source) error {
+		_, err := format.Converter{}.Convert(ctx, disk, []format.Target{{Path: filepath.Join(dir, diskFile), New: raw.New}})
+		return err
+	})
 }
+
+// diskFile is the name of the disk that build makes.
+const diskFile = "disk.raw"
 
 // disk is a disk that boots on BIOS and UEFI, of the root file system, its boot
 // loader's menu and its fstab.
-func (s *system) disk(ctx context.Context, builder *tree.Builder, root llb.State) (llb.State, error) {
+func (s *system) disk(ctx context.Context, builder *tree.Builder, root llb.State) (assembled tree.Disk, err error) {
 	config := disk.Config{
 		Size: 4 * size.GiB, Identifiers: disk.IdentifiersFrom("peers"),
 		Partitions: disk.Layout([]string{"bios", "uefi"}, nil, disk.RootFileSystem(0)),
@@ -137,11 +145,11 @@ func (s *system) disk(ctx context.Context, builder *tree.Builder, root llb.State
 	})
 	fstab, fstabErr := disk.Fstab(config.Partitions, config.Identifiers)
 	if err := errors.Join(menuErr, fstabErr); err != nil {
-		return llb.State{}, err
+		return assembled, err
 	}
 	tools, err := builder.Tools(ctx, s.tools, s.lock)
 	if err != nil {
-		return llb.State{}, err
+		return assembled, err
 	}
 	root, err = builder.Node(ctx, root, node.Config{
 		Directories: []node.Directory{{Path: "/boot/efi"}},
@@ -151,7 +159,7 @@ func (s *system) disk(ctx context.Context, builder *tree.Builder, root llb.State
 		},
 	}, nil, s.lock)
 	if err != nil {
-		return llb.State{}, err
+		return assembled, err
 	}
 	return builder.Disk(ctx, "qemu: assemble disk", s.release, tools, root, tree.Kubernetes{}, config, s.lock)
 }

@@ -17,9 +17,6 @@ import (
 // treesDir is where step-disk finds the tree of each file system, by its label.
 const treesDir = "/.nodesmith/trees"
 
-// DiskFile is the name of the file that Disk's state holds.
-const DiskFile = "disk.raw"
-
 // mountPointModes are the modes of mount points that the node has no directory
 // for; others are 0755. etcd wants its own to be closed.
 var mountPointModes = map[string]os.FileMode{"/var/lib/etcd": 0o700}
@@ -32,9 +29,42 @@ const whiteoutsDir = "/.nodesmith/whiteouts"
 // can't be interrupted.
 var unread = llb.ContentCache(llb.MountContentCacheOff)
 
-// Disk assembles the tree of a node with that Kubernetes into a bootable disk.
-func (b *Builder) Disk(ctx context.Context, title string, release distro.Release, tools, node llb.State, k Kubernetes, config disk.Config, l *lock.Lock) (llb.State, error) {
-	config.Output, config.Architecture = outDir+"/"+DiskFile, l.Architecture
+// Disk is the graph of a disk.
+type Disk struct {
+	// Map has the files of package diskmap. It follows from all that the disk does.
+	Map llb.State
+	// trees have the content of files, as Map says.
+	trees []fileSystemTree
+}
+
+// fileSystemTree is the tree of a file system.
+type fileSystemTree struct {
+	label string
+	in    llb.State
+	dir   string // within it
+}
+
+// mount brings the tree into a step.
+func (t fileSystemTree) mount() llb.RunOption {
+	options := []llb.MountOption{llb.Readonly, unread}
+	if t.dir != "/" {
+		options = append(options, llb.SourcePath(t.dir))
+	}
+	return llb.AddMount(path.Join(treesDir, t.label), t.in, options...)
+}
+
+// mounts bring all trees into a step.
+func (d Disk) mounts() []llb.RunOption {
+	var mounts []llb.RunOption
+	for _, t := range d.trees {
+		mounts = append(mounts, t.mount())
+	}
+	return mounts
+}
+
+// Disk lays out the tree of a node with that Kubernetes as a bootable disk.
+func (b *Builder) Disk(ctx context.Context, title string, release distro.Release, tools, node llb.State, k Kubernetes, config disk.Config, l *lock.Lock) (Disk, error) {
+	config.Output, config.Architecture = outDir, l.Architecture
 	config.Features, config.FileLists = release.Ext4Features, release.FileLists
 	for _, p := range l.Packages.Packages {
 		config.Added = append(config.Added, p.Name, p.Name+":"+p.Architecture)
@@ -46,8 +76,9 @@ func (b *Builder) Disk(ctx context.Context, title string, release distro.Release
 			GRUB: release.Boot.GRUB, MOKManager: release.Boot.MokManager,
 		},
 	}
-	var mounts []llb.RunOption
-	config.Partitions, mounts = separate(title, node, config.Partitions, l)
+	var d Disk
+	config.Partitions, d.trees = separate(title, node, config.Partitions, l)
+	mounts := d.mounts()
 	if k.Whiteouts.Output() != nil { // else nothing was made that could have any
 		config.Whiteouts = whiteoutsDir + "/" + WhiteoutsFile
 		mounts = append(mounts, llb.AddMount(whiteoutsDir, k.Whiteouts, llb.Readonly))
@@ -56,16 +87,17 @@ func (b *Builder) Disk(ctx context.Context, title string, release distro.Release
 		title: title, program: "disk", verb: "assemble", config: config, root: tools, epoch: l.Epoch, mounts: mounts,
 	})
 	if err != nil {
-		return llb.State{}, err
+		return Disk{}, err
 	}
-	return exec.AddMount(outDir, llb.Scratch()), nil
+	d.Map = exec.AddMount(outDir, llb.Scratch())
+	return d, nil
 }
 
 // separate takes the node's tree apart: it returns the partitions with the tree
-// of each file system, and the mounts that bring the trees there. A tree is a
-// directory of the node in which the mount points of others are empty. Nothing
-// is copied: what is emptied is hidden by a layer of its own.
-func separate(title string, node llb.State, partitions []disk.Partition, l *lock.Lock) ([]disk.Partition, []llb.RunOption) {
+// of each file system, and the trees. A tree is a directory of the node in which the
+// mount points of others are empty. Nothing is copied: what is emptied is hidden by a
+// layer of its own.
+func separate(title string, node llb.State, partitions []disk.Partition, l *lock.Lock) ([]disk.Partition, []fileSystemTree) {
 	partitions = slices.Clone(partitions)
 	var separated []*disk.FileSystem // with their own trees, parents first
 	for i, p := range partitions {
@@ -84,11 +116,11 @@ func separate(title string, node llb.State, partitions []disk.Partition, l *lock
 		node = node.File(llb.Mkdir(f.MountPoint, mode, llb.WithParents(true), llb.WithCreatedTime(l.Epoch)),
 			llb.WithCustomNamef("%s: make %s", title, f.MountPoint))
 	}
-	var mounts []llb.RunOption
+	var trees []fileSystemTree
 	for _, f := range slices.Backward(others) {
-		mounts = append(mounts, llb.AddMount(f.Tree, node, llb.Readonly, unread, llb.SourcePath(f.MountPoint)))
+		trees = append(trees, fileSystemTree{f.Label, node, f.MountPoint})
 		node = node.File(llb.Rm(f.MountPoint+"/*", llb.WithAllowWildcard(true), llb.WithAllowNotFound(true)),
 			llb.WithCustomNamef("%s: take out %s", title, f.MountPoint))
 	}
-	return partitions, append(mounts, llb.AddMount(root.Tree, node, llb.Readonly, unread))
+	return partitions, append(trees, fileSystemTree{root.Label, node, root.MountPoint})
 }

@@ -51,18 +51,18 @@ func TestEachFileSystemSeesItsOwnDirectoryAlone(t *testing.T) {
 		return disk.Partition{Role: disk.Data, FileSystem: &disk.FileSystem{MountPoint: mountPoint, Label: label}}
 	}
 	given := disk.Layout([]string{"bios"}, []disk.Partition{data("/var/lib/etcd", "etcd"), data("/var", "var")}, disk.RootFileSystem(0))
-	partitions, mounts := separate("disk", node, given, &lock.Lock{Epoch: time.Unix(1, 0)})
-	var trees []string
+	partitions, trees := separate("disk", node, given, &lock.Lock{Epoch: time.Unix(1, 0)})
+	var dirs []string
 	for _, p := range partitions[1:] {
-		trees = append(trees, p.FileSystem.Tree)
+		dirs = append(dirs, p.FileSystem.Tree)
 	}
-	if got := strings.Join(trees, " "); got != "/.nodesmith/trees/etcd /.nodesmith/trees/var /.nodesmith/trees/root" {
+	if got := strings.Join(dirs, " "); got != "/.nodesmith/trees/etcd /.nodesmith/trees/var /.nodesmith/trees/root" {
 		t.Errorf("trees %s", got)
 	}
 	if given[1].FileSystem.Tree != "" {
 		t.Error("the partitions that were given are changed")
 	}
-	operations, mounted := graph(t, mounts)
+	operations, mounted := graph(t, Disk{trees: trees}.mounts())
 	if got := strings.Join(operations, ", "); got != "mkdir /var 755, mkdir /var/lib/etcd 700, rm /var/lib/etcd/*, rm /var/*" {
 		t.Errorf("operations: %s", got)
 	}
@@ -72,8 +72,8 @@ func TestEachFileSystemSeesItsOwnDirectoryAlone(t *testing.T) {
 }
 
 func TestADiskWithOneFileSystemChangesNothingOfTheNode(t *testing.T) {
-	_, mounts := separate("disk", llb.Image("example.org/node"), disk.Layout([]string{"uefi"}, nil, disk.RootFileSystem(0)), &lock.Lock{})
-	if operations, mounted := graph(t, mounts); len(operations) > 0 || len(mounted) != 1 {
+	_, trees := separate("disk", llb.Image("example.org/node"), disk.Layout([]string{"uefi"}, nil, disk.RootFileSystem(0)), &lock.Lock{})
+	if operations, mounted := graph(t, Disk{trees: trees}.mounts()); len(operations) > 0 || len(mounted) != 1 {
 		t.Errorf("operations %v, mounts %v", operations, mounted)
 	}
 }

@@ -2,24 +2,29 @@ package tree
 
 import (
 	"context"
+	"path"
 
 	"github.com/moby/buildkit/client/llb"
 
 	"nodesmith.dev/nodesmith/internal/format/pack"
 )
 
-// PackedFile is the name of the file that Pack's state holds.
-const PackedFile = "disk.packed"
+// packedFile is the name of the file that pack's state holds.
+const packedFile = "disk.packed"
 
-// diskDir is where step-pack finds the disk.
+// diskDir is where step-pack finds the disk's map.
 const diskDir = "/.nodesmith/disk"
 
-// Pack compresses a disk that Disk made, for an engine that is far away.
-func (b *Builder) Pack(ctx context.Context, title string, disk llb.State) (llb.State, error) {
+// pack compresses a disk, for an engine that another process runs.
+func (b *Builder) pack(ctx context.Context, title string, d Disk) (llb.State, error) {
+	trees := map[string]string{}
+	for _, t := range d.trees {
+		trees[t.label] = path.Join(treesDir, t.label)
+	}
 	exec, err := b.run(ctx, step{
 		title: title, program: "pack", verb: "disk", root: llb.Scratch(),
-		config: pack.Config{Disk: diskDir + "/" + DiskFile, Out: outDir + "/" + PackedFile},
-		mounts: []llb.RunOption{llb.AddMount(diskDir, disk, llb.Readonly, unread)},
+		config: pack.Config{Disk: diskDir, Trees: trees, Out: path.Join(outDir, packedFile)},
+		mounts: append(d.mounts(), llb.AddMount(diskDir, d.Map, llb.Readonly, unread)),
 	})
 	if err != nil {
 		return llb.State{}, err

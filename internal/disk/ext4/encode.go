@@ -28,7 +28,6 @@ func (b *builder) encode() error {
 	if err := b.encodeSupers(sum, table); err != nil {
 		return err
 	}
-	b.image.finish()
 	return nil
 }
 

@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"nodesmith.dev/nodesmith/internal/disk/size"
 )
@@ -42,7 +43,7 @@ func (b *builder) placeSpecial(a *allocator) (*special, error) {
 	return s, nil
 }
 
-// zeros is Content that is never read.
+// zeros is Content that is never read: what a new file system's journal holds.
 type zeros uint64
 
 // Size implements Content.
@@ -50,6 +51,8 @@ func (z zeros) Size() int64 { return int64(z) }
 
 // Open implements Content.
 func (z zeros) Open() (ReadAtCloser, error) { return nil, errNeverRead }
+
+var errNeverRead = errors.New("content that is never read was read")
 
 // journalSuperblock is journal_superblock_s (journal.rst, "Super Block"), big
 // endian, as far as it is not zero.

@@ -3,6 +3,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -15,25 +16,12 @@ import (
 func main() {
 	switch os.Args[1] {
 	case "sparse": // a file of 64 MiB with one block of data at its end
-		f, err := os.Create("/out/disk.raw")
-		if err == nil {
-			_, err = f.WriteAt([]byte("the end"), 64<<20-7)
-		}
-		if err != nil {
+		if err := sparse("/out/sparse"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-	case "disk": // the same with data that can't be compressed in its middle
-		random := make([]byte, 1<<20+300)
-		rand.NewChaCha8([32]byte{}).Read(random)
-		f, err := os.Create("/out/disk.raw")
-		if err == nil {
-			_, err = f.WriteAt(random, 20<<20+17)
-		}
-		if err == nil {
-			_, err = f.WriteAt([]byte("the end"), 64<<20-7)
-		}
-		if err != nil {
+	case "disk":
+		if err := disk(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -68,6 +56,26 @@ func main() {
 		fmt.Println("sleeping")
 		time.Sleep(10 * time.Minute)
 	}
+}
+
+func sparse(name string) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte("the end"), 64<<20-7)
+	return err
+}
+
+// disk makes the map of a disk of 64 MiB (package diskmap): a file in its middle that
+// can't be compressed, in a tree that lies beside the map, and metadata at its end.
+func disk() error {
+	random := make([]byte, 1<<20+300)
+	rand.NewChaCha8([32]byte{}).Read(random)
+	m := fmt.Sprintf(`{"size": %d, "files": [{"tree": "root", "path": "ZmlsZQ==", "size": %d}], "extents": [{"start": %d, "length": %d}]}`,
+		64<<20, len(random), 20<<20, 2<<20)
+	return errors.Join(sparse("/out/disk.metadata"), os.Mkdir("/out/tree", 0o755),
+		os.WriteFile("/out/tree/file", random, 0o644), os.WriteFile("/out/disk.map", []byte(m), 0o644))
 }
 
 // first copies the first line of each file in the folders of /in to /out, in a
