@@ -21,7 +21,14 @@ type Output struct {
 	size int64 // bytes in the part, those in buf included
 	buf  []byte
 	hole bool // the part ends with a hole that the file does not have yet
+	// begun is up to where the kernel was asked to write, in bytes of the part.
+	begun int64
 }
+
+// writebackUnit is how much the kernel is asked to write at once, in bytes. It would
+// begin seconds later by itself: all of the file would be left to the wait for its end,
+// which nothing can interrupt.
+const writebackUnit = 16 << 20
 
 // outputBuffer is how much Write collects before it calls the kernel, in bytes.
 const outputBuffer = 1 << 20
@@ -116,6 +123,10 @@ func (o *Output) Flush() error {
 	}
 	_, err := o.file.WriteAt(o.buf, o.base+o.size-int64(len(o.buf)))
 	o.buf, o.hole = o.buf[:0], false
+	if o.size-o.begun >= writebackUnit {
+		startWriteback(o.file, o.base+o.begun, o.size-o.begun)
+		o.begun = o.size
+	}
 	return err
 }
 

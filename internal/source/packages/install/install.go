@@ -104,8 +104,9 @@ func prepareDpkg() error {
 type dpkg struct{ config Config }
 
 func (d *dpkg) run(ctx context.Context, action ...string) error {
-	// unsafe-io: the layer is thrown away if anything fails.
-	args := []string{"--force-unsafe-io", "--force-confdef", "--force-confold"}
+	// unsafe-io: the layer is thrown away if anything fails. abort-after: what failed
+	// first, such as for a full disk, is what the user shall read last.
+	args := []string{"--abort-after=1", "--force-unsafe-io", "--force-confdef", "--force-confold"}
 	for _, pattern := range d.config.Exclude {
 		args = append(args, "--path-exclude="+pattern)
 	}

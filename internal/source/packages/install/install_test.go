@@ -110,7 +110,7 @@ func TestDpkgIsToldWherePackagesAreAndWhatToLeaveOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(args)
-	want := "--force-unsafe-io --force-confdef --force-confold --path-exclude=/usr/share/doc/* --path-include=/usr/share/doc/*/copyright --unpack /debs/a.deb /debs/b.deb No noninteractive C.UTF-8"
+	want := "--abort-after=1 --force-unsafe-io --force-confdef --force-confold --path-exclude=/usr/share/doc/* --path-include=/usr/share/doc/*/copyright --unpack /debs/a.deb /debs/b.deb No noninteractive C.UTF-8"
 	if words := strings.Join(strings.Split(strings.TrimSpace(string(got)), "\n"), " "); err != nil || words != want {
 		t.Errorf("dpkg got %s (%v)\nwant %s", words, err, want)
 	}
