@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -313,6 +314,8 @@ func (e *Engine) watch(solve func(chan *client.SolveStatus) error) (failure erro
 	group.Go(func() error { return solve(events) })
 	for event := range events { // to the end also where ctx ends: the engine still says how steps ended
 		tail.add(event)
+		// Who uses results says what that is.
+		event.Vertexes = slices.DeleteFunc(event.Vertexes, func(v *client.Vertex) bool { return v.Name == usingResults })
 		if e.options.Observe != nil {
 			e.options.Observe(event)
 		}

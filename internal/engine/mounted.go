@@ -98,10 +98,12 @@ func solveAll(ctx context.Context, c gateway.Client, definitions []*pb.Definitio
 }
 
 // mountExporter is the name of the exporter that only the embedded engine has: it
-// mounts results and lets this process use them. useAttribute says which use.
+// mounts results and lets this process use them. useAttribute says which use, and
+// usingResults is the name under which events tell of it.
 const (
 	mountExporter = "nodesmith-mount"
 	useAttribute  = "use"
+	usingResults  = "using results"
 )
 
 // uses are the uses of results that solves of this process were asked for.

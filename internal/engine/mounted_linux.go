@@ -39,7 +39,7 @@ type mountingInstance struct {
 }
 
 func (i *mountingInstance) ID() int                  { return i.id }
-func (i *mountingInstance) Name() string             { return "reading results" }
+func (i *mountingInstance) Name() string             { return usingResults }
 func (i *mountingInstance) Type() string             { return mountExporter }
 func (i *mountingInstance) Attrs() map[string]string { return i.attrs }
 func (i *mountingInstance) Config() *exporter.Config { return exporter.NewConfig() }

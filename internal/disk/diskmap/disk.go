@@ -18,7 +18,7 @@ type Disk struct {
 	*Map
 	metadata *raw.Disk
 	file     *os.File
-	trees    map[string]*os.Root
+	trees    map[string]*tree
 }
 
 // Open opens the disk that an assembly left in dir. trees are the directories of its
@@ -28,7 +28,7 @@ func Open(dir string, trees map[string]string) (_ *Disk, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Disk{Map: m, trees: map[string]*os.Root{}}
+	d := &Disk{Map: m, trees: map[string]*tree{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -40,11 +40,12 @@ func Open(dir string, trees map[string]string) (_ *Disk, err error) {
 	if d.metadata, err = raw.Open(d.file, m.Size); err != nil {
 		return nil, err
 	}
-	for name, tree := range trees {
-		if d.trees[name], err = os.OpenRoot(tree); err != nil {
-			delete(d.trees, name)
+	for name, dir := range trees {
+		tree, err := openTree(dir)
+		if err != nil {
 			return nil, fmt.Errorf("the disk's tree %s: %w", name, err)
 		}
+		d.trees[name] = tree
 	}
 	for _, f := range m.Files {
 		if d.trees[f.Tree] == nil {
@@ -61,7 +62,7 @@ func (d *Disk) Close() error {
 		failures = append(failures, d.file.Close())
 	}
 	for _, tree := range d.trees {
-		failures = append(failures, tree.Close())
+		failures = append(failures, tree.close())
 	}
 	return errors.Join(failures...)
 }
@@ -132,7 +133,7 @@ func (d *Disk) readFile(p []byte, f File, offset int64) (err error) {
 	if want == 0 {
 		return nil
 	}
-	content, err := d.trees[f.Tree].Open(string(f.Path))
+	content, err := d.trees[f.Tree].open(string(f.Path))
 	if err != nil {
 		return fmt.Errorf("the tree %s: %w", f.Tree, err)
 	}
