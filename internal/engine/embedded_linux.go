@@ -283,7 +283,7 @@ func newController(ctx context.Context, options Options, sessions *session.Manag
 		}
 	}()
 	workers := &worker.Controller{}
-	if err := workers.Add(&mountingWorker{w, options.uses}); err != nil {
+	if err := workers.Add(&mountingWorker{w}); err != nil {
 		return nil, err
 	}
 	cache, err := bboltcachestorage.NewStore(filepath.Join(options.Root, "cache.db"))

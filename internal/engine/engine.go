@@ -2,8 +2,8 @@
 //
 // What comes in is a graph (LLB) whose inputs are bundles (internal/bundle);
 // what goes out is the graph's result: nothing but a warm cache, one small
-// file, files in a folder, or, where this process runs the engine, a directory to
-// read while it is mounted. An Engine is embedded in this process, another
+// file, files in a folder, or, on the engine's machine, a directory to read while it
+// is mounted. An Engine is embedded in this process, another
 // process's on the same state directory, or a BuildKit elsewhere; everything above
 // this package only composes graphs. A graph that was built before is answered from
 // the cache, and an interrupted one goes on where it stopped. The embedded engine
@@ -49,8 +49,6 @@ type Options struct {
 	Log func(format string, args ...any)
 	// MaxBytes bounds the embedded engine's cache; 0 means DefaultMaxBytes.
 	MaxBytes int64
-
-	uses *uses // of results, by solves of this process
 }
 
 // DefaultMaxBytes bounds the embedded engine's cache: about eight Kubernetes
@@ -98,7 +96,6 @@ func Open(ctx context.Context, options Options) (*Engine, error) {
 		return nil, err
 	}
 	caches.announce(options.Log)
-	options.uses = &uses{}
 	e := &Engine{options: options, caches: caches, interrupted: ctx.Done()}
 	if !e.Remote() {
 		return e, hostHas()

@@ -374,14 +374,13 @@ func TestASecondEngineJoinsTheFirst(t *testing.T) {
 	if err := second.Export(t.Context(), "second", f.step("sparse"), t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
-	if own, err := second.Own(t.Context()); own || err != nil {
-		t.Errorf("the second runs the engine (%v)", err)
-	}
-	if err := second.Mounted(t.Context(), "second", []llb.State{f.step("sparse")}, func([]string) error { return nil }); err == nil {
-		t.Error("a result of another process's engine is mounted")
-	}
-	if len(r.names) > 0 {
-		t.Errorf("the second process ran %v, which the first had built", r.names)
+	clear(r.names)
+	err := second.Mounted(t.Context(), "read", []llb.State{f.step("sparse")}, func(dirs []string) error {
+		_, err := os.Stat(filepath.Join(dirs[0], "sparse"))
+		return err
+	})
+	if err != nil || len(r.names) > 0 {
+		t.Errorf("to read it, the second process ran %v: %v", r.names, err)
 	}
 }
 
@@ -415,6 +414,40 @@ func TestAJoinedEngineGoesOnWhenTheFirstOneIsInterrupted(t *testing.T) {
 	}
 	if data, err := os.ReadFile(filepath.Join(dest, "slow")); err != nil || string(data) != "done" {
 		t.Errorf("the step's result: %q, %v", data, err)
+	}
+}
+
+func TestWhatAJoinedEngineReadsStaysWhenTheFirstOneIsInterrupted(t *testing.T) {
+	for name, failsOnce := range map[string]bool{"and it is read to its end": false, "and it is read again if that fails": true} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			ctx, interrupt := context.WithCancel(t.Context())
+			defer interrupt()
+			first, err := Open(ctx, Options{Root: f.root(), Inputs: f.inputs.Blobs})
+			if err == nil {
+				_, err = first.connection(ctx)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			calls := 0
+			err = f.open(t, nil).Mounted(t.Context(), "read", []llb.State{f.step("sparse")}, func(dirs []string) error {
+				if calls++; calls == 1 {
+					interrupt()
+					if err := first.Close(); err != nil {
+						t.Error("closing the first:", err)
+					}
+					if failsOnce {
+						return errors.New("it is gone")
+					}
+				}
+				_, err := os.Stat(filepath.Join(dirs[0], "sparse"))
+				return err
+			})
+			if want := map[bool]int{false: 1, true: 2}[failsOnce]; err != nil || calls != want {
+				t.Errorf("%d calls, want %d: %v", calls, want, err)
+			}
+		})
 	}
 }
 

@@ -3,10 +3,14 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
+	"os"
+	"path/filepath"
 	"strconv"
-	"sync"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
@@ -15,24 +19,21 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Own says whether this process runs the engine, which it starts if nobody does: only
-// then Mounted can be used.
-func (e *Engine) Own(ctx context.Context) (bool, error) {
-	conn, err := e.connection(ctx)
-	return err == nil && !conn.joined && !conn.remote, err
-}
+// mountExporter is the name of the exporter that only the embedded engine has: it
+// hands a process on this machine what to mount to read results, over the socket that
+// socketAttribute names, and keeps them until that process hangs up. usingResults is the
+// name under which events tell of it.
+const (
+	mountExporter   = "nodesmith-mounts"
+	socketAttribute = "socket"
+	usingResults    = "using results"
+)
 
 // Mounted solves the graphs, and gives use a directory for each, where its result can
-// be read until use returns. Nothing is copied. The process has to run the engine: see
-// Own. What use returns is returned as it is.
+// be read until use returns. Nothing is copied. The engine may not be Remote. use is
+// called again if the process that ran the engine goes away meanwhile and it failed. What
+// it returns is returned as it is.
 func (e *Engine) Mounted(ctx context.Context, title string, states []llb.State, use func(dirs []string) error) error {
-	own, err := e.Own(ctx)
-	if err != nil {
-		return err
-	}
-	if !own {
-		return fmt.Errorf("%s: results can be mounted only where the engine runs", title)
-	}
 	definitions := make([]*pb.Definition, len(states))
 	for i, state := range states {
 		definition, err := state.Marshal(ctx, llb.LinuxAmd64)
@@ -41,20 +42,25 @@ func (e *Engine) Mounted(ctx context.Context, title string, states []llb.State, 
 		}
 		definitions[i] = definition.ToPB()
 	}
-	u := e.options.uses.add(use)
-	export := client.ExportEntry{Type: mountExporter, Attrs: map[string]string{useAttribute: u.id}}
-	err = e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
+	var failure error // of use, which is none of the engine
+	err := e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
+		hearing, err := hear(ctx, use)
+		if err != nil {
+			close(events) // as a solve does
+			return err
+		}
 		options := e.solveOptions()
-		options.Exports = []client.ExportEntry{export}
-		_, err := c.Build(ctx, options, "nodesmith", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+		options.Exports = []client.ExportEntry{{Type: mountExporter, Attrs: map[string]string{socketAttribute: hearing.path}}}
+		_, err = c.Build(ctx, options, "nodesmith", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
 			return solveAll(ctx, c, definitions)
 		}, events)
-		if u.failed() { // which is no failure of the engine's
+		used, useErr := hearing.end() // a solve that is cancelled does not wait for its export
+		if used && useErr == nil || err == nil {
+			failure = useErr
 			return nil
 		}
 		return err
 	})
-	failure := e.options.uses.end(u) // a solve that is cancelled does not wait for its export
 	switch {
 	case err != nil:
 		return err
@@ -97,78 +103,60 @@ func solveAll(ctx context.Context, c gateway.Client, definitions []*pb.Definitio
 	return all, err
 }
 
-// mountExporter is the name of the exporter that only the embedded engine has: it
-// mounts results and lets this process use them. useAttribute says which use, and
-// usingResults is the name under which events tell of it.
-const (
-	mountExporter = "nodesmith-mount"
-	useAttribute  = "use"
-	usingResults  = "using results"
-)
-
-// uses are the uses of results that solves of this process were asked for.
-type uses struct {
-	mu   sync.Mutex
-	last int
-	byID map[string]*use
+// hearing waits on a socket for what the exporter hands out.
+type hearing struct {
+	path     string
+	listener net.Listener
+	done     chan struct{} // closed after all else
+	used     bool
+	err      error
 }
 
-// use is one of them. It is called once at most.
-type use struct {
-	id    string
-	call  func(dirs []string) error
-	begun bool          // by uses.mu
-	done  chan struct{} // closed when call has returned, with err
-	err   error
+// hear begins to wait for one call of the exporter, and uses what it hands out.
+func hear(ctx context.Context, use func(dirs []string) error) (*hearing, error) {
+	dir, err := os.MkdirTemp("", "nodesmith-") // which only this user may enter
+	if err != nil {
+		return nil, err
+	}
+	h := &hearing{path: filepath.Join(dir, "mounts.sock"), done: make(chan struct{})}
+	if h.listener, err = (&net.ListenConfig{}).Listen(ctx, "unix", h.path); err != nil {
+		return nil, errors.Join(fmt.Errorf("a socket for the engine's results: %w", err), os.RemoveAll(dir))
+	}
+	go func() {
+		defer close(h.done)
+		defer os.RemoveAll(dir)
+		conn, err := h.listener.Accept()
+		if err != nil {
+			return // nothing is handed out any more
+		}
+		h.used = true
+		h.err = errors.Join(useMounts(conn, use), conn.Close())
+	}()
+	return h, nil
 }
 
-func (u *uses) add(call func(dirs []string) error) *use {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.byID == nil {
-		u.byID = map[string]*use{}
-	}
-	u.last++
-	added := &use{id: strconv.Itoa(u.last), call: call, done: make(chan struct{})}
-	u.byID[added.id] = added
-	return added
+// end lets no further call in, waits until a use that has begun returns, and says with
+// what.
+func (h *hearing) end() (used bool, err error) {
+	_ = h.listener.Close()
+	<-h.done
+	return h.used, h.err
 }
 
-// run calls a use, unless it was called or has ended.
-func (u *uses) run(id string, dirs []string) error {
-	u.mu.Lock()
-	use, wanted := u.byID[id]
-	if wanted = wanted && !use.begun; wanted {
-		use.begun = true
+// useMounts mounts what is read from a connection, each result's mounts as JSON.
+func useMounts(conn net.Conn, use func(dirs []string) error) (err error) {
+	var results [][]mount.Mount
+	if err := json.NewDecoder(conn).Decode(&results); err != nil {
+		return fmt.Errorf("what to mount of the engine's results: %w", err)
 	}
-	u.mu.Unlock()
-	if !wanted {
-		return fmt.Errorf("nobody uses the results any more (%s)", id)
+	dirs := make([]string, len(results))
+	for i, mounts := range results {
+		dir, unmount, failure := mounted(mounts)
+		if failure != nil {
+			return fmt.Errorf("mount result %d of the graphs: %w", i, failure)
+		}
+		defer func() { err = errors.Join(err, unmount()) }()
+		dirs[i] = dir
 	}
-	defer close(use.done)
-	use.err = use.call(dirs)
-	return use.err
-}
-
-// failed says whether the use was called and returned an error.
-func (u *use) failed() bool {
-	select {
-	case <-u.done:
-		return u.err != nil
-	default:
-		return false
-	}
-}
-
-// end keeps a use from being called, or waits until it returns, and says with what.
-func (u *uses) end(ended *use) error {
-	u.mu.Lock()
-	delete(u.byID, ended.id)
-	begun := ended.begun
-	u.mu.Unlock()
-	if !begun {
-		return nil
-	}
-	<-ended.done
-	return ended.err
+	return use(dirs)
 }

@@ -2,10 +2,13 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/moby/buildkit/cache"
 	"github.com/moby/buildkit/exporter"
 	"github.com/moby/buildkit/session"
@@ -14,26 +17,22 @@ import (
 )
 
 // mountingWorker is BuildKit's worker with one exporter more.
-type mountingWorker struct {
-	*base.Worker
-	uses *uses
-}
+type mountingWorker struct{ *base.Worker }
 
 func (w *mountingWorker) Exporter(name string, sessions *session.Manager) (exporter.Exporter, error) {
 	if name == mountExporter {
-		return mounting{w.uses}, nil
+		return mounting{}, nil
 	}
 	return w.Worker.Exporter(name, sessions)
 }
 
-type mounting struct{ uses *uses }
+type mounting struct{}
 
-func (m mounting) Resolve(_ context.Context, id int, attrs map[string]string) (exporter.ExporterInstance, error) {
-	return &mountingInstance{m.uses, id, attrs}, nil
+func (mounting) Resolve(_ context.Context, id int, attrs map[string]string) (exporter.ExporterInstance, error) {
+	return &mountingInstance{id, attrs}, nil
 }
 
 type mountingInstance struct {
-	uses  *uses
 	id    int
 	attrs map[string]string
 }
@@ -44,37 +43,56 @@ func (i *mountingInstance) Type() string             { return mountExporter }
 func (i *mountingInstance) Attrs() map[string]string { return i.attrs }
 func (i *mountingInstance) Config() *exporter.Config { return exporter.NewConfig() }
 
-// Export mounts the results and has them used.
+// Export hands out what to mount, and holds it until the other side hangs up.
 func (i *mountingInstance) Export(ctx context.Context, source *exporter.Source, info exporter.ExportBuildInfo) (
 	_ map[string]string, _ exporter.FinalizeFunc, _ exporter.DescriptorReference, err error) {
-	dirs := make([]string, len(source.Refs))
-	for n := range dirs {
-		dir, unmount, failure := mounted(ctx, source.Refs[strconv.Itoa(n)], info.SessionID)
+	results := make([][]mount.Mount, len(source.Refs))
+	for n := range results {
+		mounts, release, failure := held(ctx, source.Refs[strconv.Itoa(n)], info.SessionID)
 		if failure != nil {
-			return nil, nil, nil, fmt.Errorf("mount result %d of the graphs: %w", n, failure)
+			return nil, nil, nil, fmt.Errorf("result %d of the graphs: %w", n, failure)
 		}
-		defer func() { err = errors.Join(err, unmount()) }()
-		dirs[n] = dir
+		defer func() { err = errors.Join(err, release()) }()
+		results[n] = mounts
 	}
-	return nil, nil, nil, i.uses.run(i.attrs[useAttribute], dirs)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", i.attrs[socketAttribute])
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("nobody uses the results: %w", err)
+	}
+	defer conn.Close()
+	if err := json.NewEncoder(conn).Encode(results); err != nil {
+		return nil, nil, nil, fmt.Errorf("hand out results: %w", err)
+	}
+	hungUp := make(chan struct{})
+	go func() {
+		defer close(hungUp)
+		_, _ = conn.Read(make([]byte, 1)) // nothing comes but the end
+	}()
+	select {
+	case <-hungUp:
+		return nil, nil, nil, nil
+	case <-ctx.Done():
+		return nil, nil, nil, context.Cause(ctx)
+	}
 }
 
-// mounted mounts a result to be read.
-func mounted(ctx context.Context, ref cache.ImmutableRef, sessionID string) (dir string, unmount func() error, err error) {
+// held returns the mounts of a result, which stays until it is released.
+func held(ctx context.Context, ref cache.ImmutableRef, sessionID string) ([]mount.Mount, func() error, error) {
 	if ref == nil {
-		return "", nil, errors.New("it is empty")
+		return nil, nil, errors.New("it is empty")
 	}
 	mountable, err := ref.Mount(ctx, true, session.NewGroup(sessionID))
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
-	mounts, release, err := mountable.Mount()
-	if err != nil {
-		return "", nil, err
-	}
+	return mountable.Mount()
+}
+
+// mounted mounts a result to be read.
+func mounted(mounts []mount.Mount) (dir string, unmount func() error, err error) {
 	mounter := snapshot.LocalMounterWithMounts(mounts)
 	if dir, err = mounter.Mount(); err != nil {
-		return "", nil, errors.Join(err, release())
+		return "", nil, err
 	}
-	return dir, func() error { return errors.Join(mounter.Unmount(), release()) }, nil
+	return dir, mounter.Unmount, nil
 }

@@ -15,7 +15,7 @@ const packedFile = "disk.packed"
 // diskDir is where step-pack finds the disk's map.
 const diskDir = "/.nodesmith/disk"
 
-// pack compresses a disk, for an engine that another process runs.
+// pack compresses a disk, for an engine that is far away.
 func (b *Builder) pack(ctx context.Context, title string, d Disk) (llb.State, error) {
 	trees := map[string]string{}
 	for _, t := range d.trees {

@@ -21,15 +21,15 @@ type Reading struct {
 	Title, Pack string
 }
 
-// Read gives use a disk, until it returns. Where this process runs the engine, the
-// disk's files are read where they lie in it; elsewhere the disk is packed there, and
-// comes as a file into folder.
+// Read gives use a disk, until it returns. Where the engine is on this machine, the
+// disk's files are read where they lie in it; from a Remote one it comes packed, as a file
+// into folder. use may be called again after it failed.
 func (b *Builder) Read(ctx context.Context, names Reading, d Disk, folder string, use func(format.Source) error) error {
-	own, states, err := b.asks(ctx, names, d)
+	states, err := b.ReadStates(ctx, names, d)
 	if err != nil {
 		return err
 	}
-	if own {
+	if !b.engine.Remote() {
 		return b.engine.Mounted(ctx, names.Title, states, func(dirs []string) error { return d.read(dirs[0], dirs[1:], use) })
 	}
 	if err := b.engine.Export(ctx, names.Title, states[0], folder); err != nil {
@@ -42,27 +42,18 @@ func (b *Builder) Read(ctx context.Context, names Reading, d Disk, folder string
 	return errors.Join(use(disk), disk.Close())
 }
 
-// ReadStates are what Read asks of the engine.
+// ReadStates are what Read asks of the engine: the map and the trees, or the packed
+// disk.
 func (b *Builder) ReadStates(ctx context.Context, names Reading, d Disk) ([]llb.State, error) {
-	_, states, err := b.asks(ctx, names, d)
-	return states, err
-}
-
-// asks returns what Read asks of the engine: the map and the trees if it is this
-// process's own, else the packed disk.
-func (b *Builder) asks(ctx context.Context, names Reading, d Disk) (own bool, states []llb.State, err error) {
-	if own, err = b.engine.Own(ctx); err != nil {
-		return false, nil, err
-	}
-	if !own {
+	if b.engine.Remote() {
 		packed, err := b.pack(ctx, names.Pack, d)
-		return false, []llb.State{packed}, err
+		return []llb.State{packed}, err
 	}
-	states = []llb.State{d.Map}
+	states := []llb.State{d.Map}
 	for _, t := range d.trees {
 		states = append(states, t.in)
 	}
-	return true, states, nil
+	return states, nil
 }
 
 // read gives use the disk whose map is in dir, and whose trees are in those states.
