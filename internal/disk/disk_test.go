@@ -16,11 +16,11 @@ import (
 	"testing"
 	"time"
 
-	"nodesmith.dev/nodesmith/internal/disk/diskmap"
 	"nodesmith.dev/nodesmith/internal/disk/gpt"
 	"nodesmith.dev/nodesmith/internal/disk/size"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/mapped"
 	"nodesmith.dev/nodesmith/internal/format/raw"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
@@ -95,7 +95,7 @@ func assemble(t *testing.T, c *Config) (path string) {
 			trees[p.FileSystem.Label] = p.FileSystem.Tree
 		}
 	}
-	disk, err := diskmap.Open(c.Output, trees)
+	disk, err := mapped.Open(c.Output, trees)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,11 +28,11 @@ import (
 	"google.golang.org/grpc"
 
 	"nodesmith.dev/nodesmith/internal/bundle"
-	"nodesmith.dev/nodesmith/internal/disk/diskmap"
 	"nodesmith.dev/nodesmith/internal/engine/enginetest"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format"
 	formats "nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/format/mapped"
 	"nodesmith.dev/nodesmith/internal/format/pack"
 	"nodesmith.dev/nodesmith/internal/testenv"
 )
@@ -151,7 +151,7 @@ func sumOf(t *testing.T, disk format.Source) string {
 func (f *fixture) mapped(t *testing.T) (sum string) {
 	t.Helper()
 	err := f.open(t, nil).Mounted(t.Context(), "embedded", []llb.State{f.step("disk")}, func(dirs []string) error {
-		disk, err := diskmap.Open(dirs[0], map[string]string{"root": filepath.Join(dirs[0], "tree")})
+		disk, err := mapped.Open(dirs[0], map[string]string{"root": filepath.Join(dirs[0], "tree")})
 		if err != nil {
 			return err
 		}

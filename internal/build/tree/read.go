@@ -9,9 +9,9 @@ import (
 	continuity "github.com/containerd/continuity/fs"
 	"github.com/moby/buildkit/client/llb"
 
-	"nodesmith.dev/nodesmith/internal/disk/diskmap"
 	"nodesmith.dev/nodesmith/internal/format"
 	formats "nodesmith.dev/nodesmith/internal/format/known"
+	"nodesmith.dev/nodesmith/internal/format/mapped"
 	"nodesmith.dev/nodesmith/internal/format/pack"
 )
 
@@ -67,7 +67,7 @@ func (d Disk) read(dir string, states []string, use func(format.Source) error) e
 		}
 		trees[t.label] = inside
 	}
-	disk, err := diskmap.Open(dir, trees)
+	disk, err := mapped.Open(dir, trees)
 	if err != nil {
 		return err
 	}

@@ -11,8 +11,8 @@ import (
 	"errors"
 	"time"
 
-	"nodesmith.dev/nodesmith/internal/disk/diskmap"
 	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/mapped"
 	"nodesmith.dev/nodesmith/internal/format/qcow2"
 )
 
@@ -30,7 +30,7 @@ type Config struct {
 
 // Disk packs the disk. The result depends on its content alone.
 func Disk(ctx context.Context, c Config, _ time.Time) (err error) {
-	disk, err := diskmap.Open(c.Disk, c.Trees)
+	disk, err := mapped.Open(c.Disk, c.Trees)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package diskmap
+package mapped
 
 import "os"
 

@@ -1,4 +1,4 @@
-package diskmap
+package mapped
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package diskmap
+package mapped
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"nodesmith.dev/nodesmith/internal/disk/diskmap"
 	"nodesmith.dev/nodesmith/internal/format"
 	"nodesmith.dev/nodesmith/internal/format/raw"
 )
@@ -36,7 +37,7 @@ func sample(t testing.TB) (dir string, trees map[string]string, want []byte) {
 	t.Helper()
 	dir = t.TempDir()
 	trees = map[string]string{"root": t.TempDir(), "var": t.TempDir()}
-	m := Map{Size: 8 * mib}
+	m := diskmap.Map{Size: 8 * mib}
 	want = make([]byte, m.Size)
 	metadata := make([]byte, m.Size)
 	for i, at := range []int{0, 1*mib + 8*kib, 8*mib - 512} {
@@ -47,18 +48,18 @@ func sample(t testing.TB) (dir string, trees map[string]string, want []byte) {
 	for i, f := range []struct {
 		tree, path string
 		size       int
-		extents    []Extent
+		extents    []diskmap.Extent
 	}{
-		{"root", "etc/short", 5000, []Extent{{Start: 1 * mib, Length: 8 * kib}}},
-		{"root", "usr/large", 3 * mib, []Extent{{Start: 1*mib + 12*kib, Length: 1 * mib}, {Start: 5 * mib, Length: 2 * mib, Offset: 1 * mib}}},
-		{"var", "name\xff", 1, []Extent{{Start: 4 * mib, Length: 4 * kib}}},
+		{"root", "etc/short", 5000, []diskmap.Extent{{Start: 1 * mib, Length: 8 * kib}}},
+		{"root", "usr/large", 3 * mib, []diskmap.Extent{{Start: 1*mib + 12*kib, Length: 1 * mib}, {Start: 5 * mib, Length: 2 * mib, Offset: 1 * mib}}},
+		{"var", "name\xff", 1, []diskmap.Extent{{Start: 4 * mib, Length: 4 * kib}}},
 	} {
 		content := random(f.size, byte(10+i))
 		name := filepath.Join(trees[f.tree], f.path)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, content, 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		m.Files = append(m.Files, File{f.tree, []byte(f.path), int64(f.size)})
+		m.Files = append(m.Files, diskmap.File{Tree: f.tree, Path: []byte(f.path), Size: int64(f.size)})
 		for _, e := range f.extents {
 			copy(want[e.Start:], content[e.Offset:min(e.Offset+e.Length, int64(f.size))])
 			e.File = i
@@ -66,7 +67,7 @@ func sample(t testing.TB) (dir string, trees map[string]string, want []byte) {
 		}
 	}
 	m.Extents[2], m.Extents[3] = m.Extents[3], m.Extents[2] // ascending
-	if err := errors.Join(m.Write(dir), writeSparse(filepath.Join(dir, MetadataFile), metadata)); err != nil {
+	if err := errors.Join(m.Write(dir), writeSparse(filepath.Join(dir, diskmap.MetadataFile), metadata)); err != nil {
 		t.Fatal(err)
 	}
 	return dir, trees, want
@@ -168,8 +169,10 @@ func TestWhatIsWrongWithADiskIsSaid(t *testing.T) {
 		spoil func(t *testing.T, dir string, trees map[string]string)
 		want  string
 	}{
-		"no map":       {func(t *testing.T, dir string, _ map[string]string) { remove(t, filepath.Join(dir, MapFile)) }, "the disk's map: open "},
-		"no metadata":  {func(t *testing.T, dir string, _ map[string]string) { remove(t, filepath.Join(dir, MetadataFile)) }, "the disk's metadata: open "},
+		"no map": {func(t *testing.T, dir string, _ map[string]string) { remove(t, filepath.Join(dir, diskmap.MapFile)) }, "the disk's map: open "},
+		"no metadata": {func(t *testing.T, dir string, _ map[string]string) {
+			remove(t, filepath.Join(dir, diskmap.MetadataFile))
+		}, "the disk's metadata: open "},
 		"no directory": {func(t *testing.T, _ string, trees map[string]string) { trees["var"] += "/none" }, "the disk's tree var: open "},
 		"no tree":      {func(_ *testing.T, _ string, trees map[string]string) { delete(trees, "var") }, `files of a tree "var", which is not there`},
 	} {
@@ -232,10 +235,10 @@ func FuzzParse(f *testing.F) {
 		}
 		end := int64(0)
 		for _, e := range m.Extents {
-			if e.Start < end || e.end() > m.Size || e.end() <= e.Start || e.Offset < 0 || e.File < 0 || e.File >= len(m.Files) {
+			if e.Start < end || e.End() > m.Size || e.End() <= e.Start || e.Offset < 0 || e.File < 0 || e.File >= len(m.Files) {
 				t.Fatalf("%+v is taken", e)
 			}
-			end = e.end()
+			end = e.End()
 		}
 		for _, file := range m.Files {
 			if name := string(file.Path); filepath.IsAbs(name) || strings.HasPrefix(filepath.Clean(name), "..") && !filepath.IsLocal(name) {

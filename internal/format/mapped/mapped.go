@@ -1,4 +1,10 @@
-package diskmap
+// Package mapped reads a disk that is a map (package diskmap) from the trees which
+// have its files.
+//
+// What comes in is the map, the metadata and the directories of the trees; what goes
+// out is a format.Source: files are read where they lie, and none is copied before an
+// image is written. Memory grows with the number of files.
+package mapped
 
 import (
 	"errors"
@@ -8,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"nodesmith.dev/nodesmith/internal/disk/diskmap"
 	"nodesmith.dev/nodesmith/internal/format"
 	"nodesmith.dev/nodesmith/internal/format/raw"
 )
@@ -15,7 +22,7 @@ import (
 // Disk is a disk that is read from trees. It is a format.Source, safe for concurrent
 // use.
 type Disk struct {
-	*Map
+	*diskmap.Map
 	metadata *raw.Disk
 	file     *os.File
 	trees    map[string]*tree
@@ -34,7 +41,7 @@ func Open(dir string, trees map[string]string) (_ *Disk, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if d.file, err = os.Open(filepath.Join(dir, MetadataFile)); err != nil {
+	if d.file, err = os.Open(filepath.Join(dir, diskmap.MetadataFile)); err != nil {
 		return nil, fmt.Errorf("the disk's metadata: %w", err)
 	}
 	if d.metadata, err = raw.Open(d.file, m.Size); err != nil {
@@ -72,8 +79,8 @@ func (d *Disk) Size() int64 { return d.Map.Size }
 
 // next returns the index of the first extent that ends behind an offset.
 func (d *Disk) next(offset int64) int {
-	index, _ := slices.BinarySearchFunc(d.Extents, offset, func(e Extent, offset int64) int {
-		if e.end() <= offset {
+	index, _ := slices.BinarySearchFunc(d.Extents, offset, func(e diskmap.Extent, offset int64) int {
+		if e.End() <= offset {
 			return -1
 		}
 		return 1
@@ -91,7 +98,7 @@ func (d *Disk) NextData(offset int64) (format.Extent, error) {
 	if index == len(d.Extents) {
 		return metadata, err
 	}
-	start, end := max(d.Extents[index].Start, offset), d.Extents[index].end()
+	start, end := max(d.Extents[index].Start, offset), d.Extents[index].End()
 	if err == nil && metadata.Offset < start {
 		return metadata, nil
 	}
@@ -99,7 +106,7 @@ func (d *Disk) NextData(offset int64) (format.Extent, error) {
 		if e.Start-end >= format.BlockSize {
 			break
 		}
-		end = e.end()
+		end = e.End()
 	}
 	return format.Extent{Offset: start, Length: end - start}, nil
 }
@@ -111,7 +118,7 @@ func (d *Disk) ReadAt(p []byte, offset int64) (int, error) {
 	at := offset
 	for index := d.next(offset); index < len(d.Extents) && d.Extents[index].Start < end; index++ {
 		e := d.Extents[index]
-		from, to := max(e.Start, at), min(e.end(), end)
+		from, to := max(e.Start, at), min(e.End(), end)
 		// Only what is between files: all else is a hole there, which the kernel would
 		// keep pages of zeros for.
 		if n, err := d.metadata.ReadAt(p[at-offset:from-offset], at); err != nil {
@@ -127,7 +134,7 @@ func (d *Disk) ReadAt(p []byte, offset int64) (int, error) {
 }
 
 // readFile fills p from an offset of a file, and with zeros behind its end.
-func (d *Disk) readFile(p []byte, f File, offset int64) (err error) {
+func (d *Disk) readFile(p []byte, f diskmap.File, offset int64) (err error) {
 	want := int(min(max(f.Size-offset, 0), int64(len(p))))
 	clear(p[want:])
 	if want == 0 {
