@@ -22,7 +22,7 @@ import (
 
 // The kernel ends the largest program when memory runs out: of a build that
 // compiles Kubernetes a compiler, in the middle of its work.
-func TestACompilerThatIsKilledEndsTheBuildWithAdviceAndTheNextIsRight(t *testing.T) {
+func TestAKilledCompilerEndsTheBuildWithAdvice(t *testing.T) {
 	testenv.NeedRoot(t)
 	cache, dir := emptyEngine(t), t.TempDir()
 	takeLock(t, dir)
