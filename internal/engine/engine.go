@@ -23,6 +23,7 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
@@ -165,9 +166,9 @@ func (e *Engine) Export(ctx context.Context, title string, state llb.State, dest
 
 // solveWith solves the graph with options that adjust has changed.
 func (e *Engine) solveWith(ctx context.Context, title string, state llb.State, adjust func(*client.SolveOpt)) error {
-	definition, err := state.Marshal(ctx, llb.LinuxAmd64)
+	definition, err := definitionOf(ctx, title, state)
 	if err != nil {
-		return fmt.Errorf("%s: %w", title, err)
+		return err
 	}
 	return e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
 		options := e.solveOptions()
@@ -177,23 +178,24 @@ func (e *Engine) solveWith(ctx context.Context, title string, state llb.State, a
 	})
 }
 
-// ReadFile solves the graph and returns one small file of its result.
-func (e *Engine) ReadFile(ctx context.Context, title string, state llb.State, path string) ([]byte, error) {
+// definitionOf is the graph as the engine takes it.
+func definitionOf(ctx context.Context, title string, state llb.State) (*llb.Definition, error) {
 	definition, err := state.Marshal(ctx, llb.LinuxAmd64)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", title, err)
 	}
+	return definition, nil
+}
+
+// ReadFile solves the graph and returns one small file of its result.
+func (e *Engine) ReadFile(ctx context.Context, title string, state llb.State, path string) ([]byte, error) {
+	definition, err := definitionOf(ctx, title, state)
+	if err != nil {
+		return nil, err
+	}
 	var data []byte
 	err = e.Build(ctx, title, nil, func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
-		imports, err := importsOf(c.BuildOpts().Opts)
-		if err != nil {
-			return nil, err
-		}
-		result, err := c.Solve(ctx, gateway.SolveRequest{Definition: definition.ToPB(), Evaluate: true, CacheImports: imports})
-		if err != nil {
-			return nil, err
-		}
-		ref, err := result.SingleRef()
+		result, ref, err := solved(ctx, c, definition.ToPB())
 		if err != nil {
 			return nil, err
 		}
@@ -203,16 +205,35 @@ func (e *Engine) ReadFile(ctx context.Context, title string, state llb.State, pa
 	return data, err
 }
 
+// solved solves a graph within a frontend.
+func solved(ctx context.Context, c gateway.Client, definition *pb.Definition) (*gateway.Result, gateway.Reference, error) {
+	imports, err := importsOf(c.BuildOpts().Opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	result, err := c.Solve(ctx, gateway.SolveRequest{Definition: definition, Evaluate: true, CacheImports: imports})
+	if err != nil {
+		return nil, nil, err
+	}
+	ref, err := result.SingleRef()
+	return result, ref, err
+}
+
 // Build runs a frontend of this process on the engine, and exports what it returns to
 // where exports say. It runs once more, with the exports, if the process that ran the
 // engine has gone away meanwhile.
 func (e *Engine) Build(ctx context.Context, title string, exports []client.ExportEntry, frontend gateway.BuildFunc) error {
 	return e.watched(ctx, title, func(ctx context.Context, c *client.Client, events chan *client.SolveStatus) error {
-		options := e.solveOptions()
-		options.Exports = exports
-		_, err := c.Build(ctx, options, "nodesmith", frontend, events)
-		return err
+		return e.build(ctx, c, frontend, events, exports...)
 	})
+}
+
+// build is one run of Build.
+func (e *Engine) build(ctx context.Context, c *client.Client, frontend gateway.BuildFunc, events chan *client.SolveStatus, exports ...client.ExportEntry) error {
+	options := e.solveOptions()
+	options.Exports = exports
+	_, err := c.Build(ctx, options, "nodesmith", frontend, events)
+	return err
 }
 
 func (e *Engine) solveOptions() client.SolveOpt {

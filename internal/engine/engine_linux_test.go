@@ -110,6 +110,21 @@ func (f *fixture) started(t *testing.T) *Engine {
 	return e
 }
 
+// interruptible is an engine that runs, to be closed by the test, and what interrupts it.
+func (f *fixture) interruptible(t *testing.T) (*Engine, context.CancelFunc) {
+	t.Helper()
+	ctx, interrupt := context.WithCancel(t.Context())
+	t.Cleanup(interrupt)
+	e, err := Open(ctx, Options{Root: f.root(), Inputs: f.inputs.Blobs})
+	if err == nil {
+		_, err = e.connection(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, interrupt
+}
+
 // solved runs a step on an engine of its own, which has ended when it returns.
 func (f *fixture) solved(t *testing.T, observe func(*client.SolveStatus)) {
 	t.Helper()
@@ -386,15 +401,7 @@ func TestASecondEngineJoinsTheFirst(t *testing.T) {
 
 func TestAJoinedEngineGoesOnWhenTheFirstOneIsInterrupted(t *testing.T) {
 	f := newFixture(t)
-	ctx, interrupt := context.WithCancel(t.Context())
-	defer interrupt()
-	first, err := Open(ctx, Options{Root: f.root(), Inputs: f.inputs.Blobs})
-	if err == nil {
-		_, err = first.connection(ctx)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	first, interrupt := f.interruptible(t)
 	var once sync.Once
 	closed := make(chan error, 1)
 	second := f.open(t, func(event *client.SolveStatus) {
@@ -421,17 +428,9 @@ func TestWhatAJoinedEngineReadsStaysWhenTheFirstOneIsInterrupted(t *testing.T) {
 	for name, failsOnce := range map[string]bool{"and it is read to its end": false, "and it is read again if that fails": true} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			ctx, interrupt := context.WithCancel(t.Context())
-			defer interrupt()
-			first, err := Open(ctx, Options{Root: f.root(), Inputs: f.inputs.Blobs})
-			if err == nil {
-				_, err = first.connection(ctx)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			first, interrupt := f.interruptible(t)
 			calls := 0
-			err = f.open(t, nil).Mounted(t.Context(), "read", []llb.State{f.step("sparse")}, func(dirs []string) error {
+			err := f.open(t, nil).Mounted(t.Context(), "read", []llb.State{f.step("sparse")}, func(dirs []string) error {
 				if calls++; calls == 1 {
 					interrupt()
 					if err := first.Close(); err != nil {

@@ -36,9 +36,9 @@ const (
 func (e *Engine) Mounted(ctx context.Context, title string, states []llb.State, use func(dirs []string) error) error {
 	definitions := make([]*pb.Definition, len(states))
 	for i, state := range states {
-		definition, err := state.Marshal(ctx, llb.LinuxAmd64)
+		definition, err := definitionOf(ctx, title, state)
 		if err != nil {
-			return fmt.Errorf("%s: %w", title, err)
+			return err
 		}
 		definitions[i] = definition.ToPB()
 	}
@@ -49,11 +49,9 @@ func (e *Engine) Mounted(ctx context.Context, title string, states []llb.State, 
 			close(events) // as a solve does
 			return err
 		}
-		options := e.solveOptions()
-		options.Exports = []client.ExportEntry{{Type: mountExporter, Attrs: map[string]string{socketAttribute: hearing.path}}}
-		_, err = c.Build(ctx, options, "nodesmith", func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
+		err = e.build(ctx, c, func(ctx context.Context, c gateway.Client) (*gateway.Result, error) {
 			return solveAll(ctx, c, definitions)
-		}, events)
+		}, events, client.ExportEntry{Type: mountExporter, Attrs: map[string]string{socketAttribute: hearing.path}})
 		used, useErr := hearing.end() // a solve that is cancelled does not wait for its export
 		if used && useErr == nil || err == nil {
 			failure = useErr
@@ -72,19 +70,11 @@ func (e *Engine) Mounted(ctx context.Context, title string, states []llb.State, 
 
 // solveAll solves graphs into one result, each under its number.
 func solveAll(ctx context.Context, c gateway.Client, definitions []*pb.Definition) (*gateway.Result, error) {
-	imports, err := importsOf(c.BuildOpts().Opts)
-	if err != nil {
-		return nil, err
-	}
 	refs := make([]gateway.Reference, len(definitions))
 	group, solving := errgroup.WithContext(ctx)
 	for i, definition := range definitions {
-		group.Go(func() error {
-			result, err := c.Solve(solving, gateway.SolveRequest{Definition: definition, Evaluate: true, CacheImports: imports})
-			if err != nil {
-				return err
-			}
-			refs[i], err = result.SingleRef()
+		group.Go(func() (err error) {
+			_, refs[i], err = solved(solving, c, definition)
 			return err
 		})
 	}

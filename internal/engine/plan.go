@@ -69,9 +69,9 @@ const asked = "asked "
 func (e *Engine) Plan(ctx context.Context, title string, solve, others []llb.State) ([]PlannedStep, error) {
 	inputs := map[string]*pb.Definition{}
 	for i, state := range slices.Concat(solve, others) {
-		definition, err := state.Marshal(ctx, llb.LinuxAmd64)
+		definition, err := definitionOf(ctx, title, state)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", title, err)
+			return nil, err
 		}
 		name := fmt.Sprintf("%04d", i)
 		if i < len(solve) {

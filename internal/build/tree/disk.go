@@ -25,7 +25,7 @@ var mountPointModes = map[string]os.FileMode{"/var/lib/etcd": 0o700}
 const whiteoutsDir = "/.nodesmith/whiteouts"
 
 // unread keeps BuildKit from reading all of what a step is given for its digest, in
-// the hope of a result that was made of equal files: that takes as long as the step, and
+// the hope of a result that was made of equal files: that takes longer than the step, and
 // can't be interrupted.
 var unread = llb.ContentCache(llb.MountContentCacheOff)
 
@@ -42,6 +42,7 @@ type fileSystemTree struct {
 	label string
 	in    llb.State
 	dir   string // within it
+	at    string // where steps find it
 }
 
 // mount brings the tree into a step.
@@ -50,7 +51,7 @@ func (t fileSystemTree) mount() llb.RunOption {
 	if t.dir != "/" {
 		options = append(options, llb.SourcePath(t.dir))
 	}
-	return llb.AddMount(path.Join(treesDir, t.label), t.in, options...)
+	return llb.AddMount(t.at, t.in, options...)
 }
 
 // mounts bring all trees into a step.
@@ -118,9 +119,9 @@ func separate(title string, node llb.State, partitions []disk.Partition, l *lock
 	}
 	var trees []fileSystemTree
 	for _, f := range slices.Backward(others) {
-		trees = append(trees, fileSystemTree{f.Label, node, f.MountPoint})
+		trees = append(trees, fileSystemTree{f.Label, node, f.MountPoint, f.Tree})
 		node = node.File(llb.Rm(f.MountPoint+"/*", llb.WithAllowWildcard(true), llb.WithAllowNotFound(true)),
 			llb.WithCustomNamef("%s: take out %s", title, f.MountPoint))
 	}
-	return partitions, append(trees, fileSystemTree{root.Label, node, root.MountPoint})
+	return partitions, append(trees, fileSystemTree{root.Label, node, root.MountPoint, root.Tree})
 }

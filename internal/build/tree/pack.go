@@ -19,7 +19,7 @@ const diskDir = "/.nodesmith/disk"
 func (b *Builder) pack(ctx context.Context, title string, d Disk) (llb.State, error) {
 	trees := map[string]string{}
 	for _, t := range d.trees {
-		trees[t.label] = path.Join(treesDir, t.label)
+		trees[t.label] = t.at
 	}
 	exec, err := b.run(ctx, step{
 		title: title, program: "pack", verb: "disk", root: llb.Scratch(),
