@@ -53,7 +53,7 @@ test-all: test ## test, then every Kubernetes on every Debian, every format boot
 	@scripts/install-deps.sh all
 	@scripts/clients.sh
 	@go test -tags all -count=1 -timeout 1h -v -run 'BehindSSH' ./internal/engine
-	@go test -tags all -count=1 -timeout 6h -v -run 'TestTheWholeImageIsTheSame|TestAPlanOnAnEmptyCache|TestTheMatrix|TestTheImageBootsFromEveryFormat|TestBootstrapDataOfSecretsManager|TestAMachineBehindAProxy|TestACompilerThatIsKilled' ./test
+	@go test -tags all -count=1 -timeout 6h -v -run 'TestTheWholeImageIsTheSame|TestAPlanOnAnEmptyCache|TestTheMatrix|TestTheImageBootsFromEveryFormat|TestBootstrapDataOfSecretsManager|TestAMachineBehindAProxy|TestAKilledCompiler|TestCtrlCEndsTheExamplesBuild' ./test
 	@go test -tags all -count=1 -timeout 6h -run 'TestTwoHundredFaults|TestClusterAPI' ./internal/publish/...
 	@go test -tags all -count=1 -timeout 6h -v ./test/faults
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Times what docs/benchmarks.md states, in one run, and prints it as a table.
 #
-#   scripts/bench.sh          nothing changed, one file changed, an empty engine
+#   scripts/bench.sh          nothing changed, one file changed, a further infrastructure
+#   BENCH_PATCH=v1.34.1 ...   also a Kubernetes patch release, whose programs are compiled before
 #   BENCH_COLD=1 ...          also from nothing at all: no download, no compile cache
 #   BENCH_PEERS=1 ...         also the root file system beside mmdebstrap's, a disk beside mkosi's, and
 #                             power-on to a node that is ready beside a plain Debian and cloud-init
@@ -32,6 +33,22 @@ build "$work/out" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
 seconds "nothing changed" build "$work/out" --locked
 seconds "nothing changed, the file written anew" bash -c "rm '$work'/out/*.qcow2; bin/nodesmith build -f $spec -o '$work/out' --locked --progress plain"
 seconds "one user file changed" build "$work/out" --locked --set "spec.files=[{path: /etc/motd, content: $EPOCHREALTIME}]"
+
+# A further infrastructure, on an operating system that only this run has, so that
+# no earlier one has installed its packages there; they are downloaded.
+build "$work/vsphere" --infrastructure vsphere >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
+here="spec.scripts=[{name: bench, when: beforePackages, content: 'true $EPOCHREALTIME'}]"
+build "$work/further" --set "$here" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
+seconds "a further infrastructure: vSphere's packages installed, an OVA made" build "$work/further" --set "$here" --infrastructure qemu,vsphere
+
+if [ -n "${BENCH_PATCH:-}" ]; then
+    build "$work/compiled" --set metadata.name=patched --set "spec.kubernetes.version=$BENCH_PATCH" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
+    for formats in '' ova,vhd; do
+        build "$work/before$formats" --set "spec.formats=[$formats]" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
+        bin/nodesmith lock -f "$spec" -o "$work/before$formats" --set "spec.kubernetes.version=$BENCH_PATCH" --progress quiet >"$work/log" 2>&1
+        seconds "Kubernetes $BENCH_PATCH in place of v1.34.0: qcow2${formats:+,$formats}" build "$work/before$formats" --locked --set "spec.kubernetes.version=$BENCH_PATCH" --set "spec.formats=[$formats]" --set "spec.files=[{path: /etc/motd, content: $EPOCHREALTIME}]"
+    done
+fi
 
 # An engine that has built nothing, on downloads that are there.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nodesmith

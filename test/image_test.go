@@ -277,6 +277,9 @@ func TestCtrlCEndsABuildAndLeavesNothing(t *testing.T) {
 	}
 }
 
+// linkedCaches are the caches of the user's that an emptyEngine has.
+var linkedCaches = []string{"downloads", "go", "inputs"}
+
 // emptyEngine returns a folder for the caches of an engine that has built
 // nothing, on the downloads that this machine has.
 func emptyEngine(t *testing.T) string {
@@ -289,7 +292,7 @@ func emptyEngine(t *testing.T) string {
 	if err := os.Mkdir(filepath.Join(cache, "nodesmith"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, shared := range []string{"downloads", "go", "inputs"} {
+	for _, shared := range linkedCaches {
 		if err := os.Symlink(filepath.Join(user, "nodesmith", shared), filepath.Join(cache, "nodesmith", shared)); err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package deb
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -97,7 +98,8 @@ func decompress(ctx context.Context, r io.Reader, suffix string) (io.ReadCloser,
 func Xz(ctx context.Context, r io.Reader) (io.ReadCloser, error) {
 	program, err := exec.LookPath("xz")
 	if err != nil {
-		z, err := xz.NewReader(r)
+		// The library reads single bytes: of a file, each would be a system call.
+		z, err := xz.NewReader(bufio.NewReaderSize(r, 64<<10))
 		if err != nil {
 			return nil, fmt.Errorf("xz: %w", err)
 		}
