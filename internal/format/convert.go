@@ -19,11 +19,11 @@ import (
 	"nodesmith.dev/nodesmith/internal/format/blockcache"
 )
 
-// What bounds memory: maxGroups groups of groupBlocks blocks are on their way
-// at once, each with its data and one encoded copy for each codec, which is
-// 83 MiB with four codecs; an encoder's own tables take 1 to 2 MiB.
+// What bounds memory: maxGroups groups, each a chunk, are on their way at once,
+// with their data and one encoded copy for each codec, which is 83 MiB with four
+// codecs on 16 cores; an encoder's own tables take 1 to 2 MiB.
 const (
-	groupBlocks = 4
+	groupBlocks = ChunkSize / BlockSize
 	maxWorkers  = 32
 	maxGroups   = 2*maxWorkers + 2
 )
@@ -237,7 +237,7 @@ type pipe struct {
 	out     []chan *group
 }
 
-// find cuts the source's data into groups.
+// find makes groups of the source's data.
 func (p *pipe) find(ctx context.Context) error {
 	defer close(p.work)
 	defer close(p.ordered)
@@ -253,16 +253,16 @@ func (p *pipe) find(ctx context.Context) error {
 		if extent.Offset < offset || extent.Length <= 0 || extent.End() > size {
 			return fmt.Errorf("data at byte %d, %d bytes, of a disk of %d: %w", extent.Offset, extent.Length, size, ErrCorrupt)
 		}
-		start := max(offset, extent.Offset/BlockSize*BlockSize)
-		end := (extent.End() + BlockSize - 1) / BlockSize * BlockSize
-		for ; start < end; start += groupBlocks * BlockSize {
+		start := max(offset, extent.Offset/ChunkSize*ChunkSize)
+		end := (extent.End() + ChunkSize - 1) / ChunkSize * ChunkSize
+		for ; start < end; start += ChunkSize {
 			var g *group
 			select {
 			case g = <-p.free:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			g.reset(start, int(min(groupBlocks, (end-start)/BlockSize)), len(p.out))
+			g.reset(start, len(p.out))
 			p.work <- g
 			p.ordered <- g
 		}
@@ -331,7 +331,7 @@ func (p *pipe) write(ctx context.Context, index int, w Writer) error {
 			return err
 		}
 		for _, b := range g.blocks {
-			block := Block{Offset: b.offset, Data: b.data}
+			block := Block{Offset: b.offset, Data: b.data, Chunk: g.sum}
 			if codec >= 0 {
 				block.Encoded = b.encoded[codec]
 			}

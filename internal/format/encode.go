@@ -1,7 +1,6 @@
 package format
 
 import (
-	"crypto/sha256"
 	"fmt"
 
 	"nodesmith.dev/nodesmith/internal/format/blockcache"
@@ -26,17 +25,16 @@ func newEncoders(codecs []Codec, blocks *blockcache.Cache) (encoders, error) {
 	return e, nil
 }
 
+// ask reports whether encode needs the sums of chunks.
+func (e encoders) ask() bool { return e.blocks != nil && len(e.codecs) > 0 }
+
 // encode puts what each codec makes of block into the codec's place in room. It
-// asks the cache first, and tells it what is new.
-func (e encoders) encode(room [][]byte, block []byte) (err error) {
-	var digest blockcache.Digest
-	if e.blocks != nil && len(e.codecs) > 0 {
-		digest = sha256.Sum256(block)
-	}
+// asks the cache first, where key names the block, and tells it what is new.
+func (e encoders) encode(room [][]byte, block []byte, key blockcache.Key) (err error) {
 	for i, encoder := range e.each {
 		var known bool
 		if e.blocks != nil {
-			room[i], known = e.blocks.Get(e.codecs[i].ID(), digest, room[i][:0])
+			room[i], known = e.blocks.Get(e.codecs[i].ID(), key, room[i][:0])
 		}
 		if known {
 			continue
@@ -45,7 +43,7 @@ func (e encoders) encode(room [][]byte, block []byte) (err error) {
 			return err
 		}
 		if e.blocks != nil {
-			e.blocks.Put(e.codecs[i].ID(), digest, room[i])
+			e.blocks.Put(e.codecs[i].ID(), key, room[i])
 		}
 	}
 	return nil

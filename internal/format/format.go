@@ -19,6 +19,10 @@ import (
 // streamOptimized VMDK's only grain size that every reader takes.
 const BlockSize = 64 << 10
 
+// ChunkSize is the unit in which disks are read and in which their content has
+// digests, in bytes: the block of EBS's direct API, and the store's.
+const ChunkSize = 512 << 10
+
 // SectorSize is the unit of disk sizes, in bytes.
 const SectorSize = 512
 
@@ -50,6 +54,14 @@ type Source interface {
 	NextData(offset int64) (Extent, error)
 }
 
+// Summed is a Source that knows what it holds.
+type Summed interface {
+	Source
+	// ChunkSum returns the SHA-256 of the ChunkSize bytes at offset, filled up with
+	// zeros behind the disk's end, if it is known and ReadAt returns no others.
+	ChunkSum(offset int64) (sum [32]byte, known bool)
+}
+
 // Block is BlockSize bytes of a disk that are not all zero.
 type Block struct {
 	// Offset is where the block lies on the disk, in bytes: a multiple of
@@ -61,6 +73,9 @@ type Block struct {
 	// Encoded is what the writer's codec made of Data; nil without a codec or
 	// if the codec returned nothing.
 	Encoded []byte
+	// Chunk is the SHA-256 of the ChunkSize bytes of the disk, filled up with zeros
+	// behind its end, that the block lies in; nil if nobody has asked for it yet.
+	Chunk *[32]byte
 }
 
 // Summary is what is known of the disk after its last block.

@@ -1,17 +1,20 @@
 package format
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
+
+	"nodesmith.dev/nodesmith/internal/format/blockcache"
 )
 
-// group is up to groupBlocks neighbouring blocks on their way through a pipe.
+// group is a chunk of the disk on its way through a pipe.
 type group struct {
-	offset int64 // of the first block on the disk, in bytes
-	count  int   // blocks to read
+	offset int64 // of the chunk on the disk, in bytes
 	data   []byte
+	sum    *[sha256.Size]byte    // of data; nil if it was not needed
 	room   [groupBlocks][][]byte // reused for encoded, by block and codec
 	blocks []encoded             // what is not all zero
 	ready  chan struct{}         // closed when blocks is complete
@@ -27,39 +30,59 @@ type encoded struct {
 }
 
 func newGroup(codecs int) *group {
-	g := &group{data: make([]byte, groupBlocks*BlockSize), blocks: make([]encoded, 0, groupBlocks)}
+	g := &group{data: make([]byte, ChunkSize), blocks: make([]encoded, 0, groupBlocks)}
 	for i := range g.room {
 		g.room[i] = make([][]byte, codecs)
 	}
 	return g
 }
 
-func (g *group) reset(offset int64, count, users int) {
-	g.offset, g.count, g.blocks, g.ready = offset, count, g.blocks[:0], make(chan struct{})
+func (g *group) reset(offset int64, users int) {
+	g.offset, g.sum, g.blocks, g.ready = offset, nil, g.blocks[:0], make(chan struct{})
 	g.users.Store(int32(users))
 }
 
-// fill reads the group's blocks and encodes those that are not zero.
+// fill reads the chunk and encodes its blocks that are not zero.
 func (g *group) fill(src Source, encoders encoders) error {
-	data := g.data[:g.count*BlockSize]
-	want := min(int64(len(data)), src.Size()-g.offset)
-	n, err := src.ReadAt(data[:want], g.offset)
+	want := min(ChunkSize, src.Size()-g.offset)
+	n, err := src.ReadAt(g.data[:want], g.offset)
 	if int64(n) < want {
 		if err == nil || errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return fmt.Errorf("read %d bytes of the disk at byte %d: %w", want, g.offset, err)
 	}
-	clear(data[want:])
-	for i := range g.count {
-		block := data[i*BlockSize : (i+1)*BlockSize]
+	clear(g.data[want:])
+	for i := range groupBlocks {
+		block := g.data[i*BlockSize : (i+1)*BlockSize]
 		if isZero(block) {
 			continue
 		}
-		if err := encoders.encode(g.room[i], block); err != nil {
-			return fmt.Errorf("encode the disk's block at byte %d: %w", g.offset+int64(i)*BlockSize, err)
+		var key blockcache.Key
+		if encoders.ask() {
+			key = blockcache.Key{Chunk: g.digest(src), Block: uint8(i)}
 		}
-		g.blocks = append(g.blocks, encoded{g.offset + int64(i)*BlockSize, block, g.room[i], hash(block)})
+		offset := g.offset + int64(i)*BlockSize
+		if err := encoders.encode(g.room[i], block, key); err != nil {
+			return fmt.Errorf("encode the disk's block at byte %d: %w", offset, err)
+		}
+		g.blocks = append(g.blocks, encoded{offset, block, g.room[i], hash(block)})
 	}
 	return nil
+}
+
+// digest returns the chunk's, which src may know.
+func (g *group) digest(src Source) [sha256.Size]byte {
+	if g.sum == nil {
+		var sum [sha256.Size]byte
+		known := false
+		if summed, ok := src.(Summed); ok {
+			sum, known = summed.ChunkSum(g.offset)
+		}
+		if !known {
+			sum = sha256.Sum256(g.data)
+		}
+		g.sum = &sum
+	}
+	return *g.sum
 }

@@ -112,7 +112,7 @@ func (c cache) blocks() {
 		blocks := blockcache.Open(filepath.Join(c.dir, "blocks"), 100*unit)
 		for i := range 16 {
 			data := content(n*16 + i)[:unit/16]
-			blocks.Put("test", sha256.Sum256(data), data)
+			blocks.Put("test", blockcache.Key{Chunk: sha256.Sum256(data)}, data)
 		}
 		blocks.Close()
 		time.Sleep(2 * time.Millisecond)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/build/tree"
@@ -20,7 +21,9 @@ import (
 	formats "nodesmith.dev/nodesmith/internal/format/known"
 	"nodesmith.dev/nodesmith/internal/infra"
 	"nodesmith.dev/nodesmith/internal/lock"
+	"nodesmith.dev/nodesmith/internal/manifest"
 	"nodesmith.dev/nodesmith/internal/source/packages"
+	"nodesmith.dev/nodesmith/internal/store/chunked"
 )
 
 // Build makes the image's files for each infrastructure from a lock and puts
@@ -42,18 +45,8 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 	}
 	var artifacts []Artifact
 	for _, d := range disks {
-		files, err := p.files(ctx, image, d, dir)
+		files, err := p.write(ctx, image, d, buildContext, dir, into)
 		if err != nil {
-			return nil, err
-		}
-		table, err := p.export(ctx, d, files, dir, into)
-		if err != nil {
-			return nil, err
-		}
-		if err := p.writeManifest(ctx, d, buildContext, dir, into); err != nil {
-			return nil, err
-		}
-		if err := into.add(d, files, table, dir); err != nil {
 			return nil, err
 		}
 		for _, f := range files {
@@ -76,6 +69,33 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		artifacts[i].Image = stored.Reference()
 	}
 	return artifacts, lock.WriteText(filepath.Join(dir, LockName(image)), into.build.Lock)
+}
+
+// write makes the files of a disk and puts it into the store. Its manifest is made
+// meanwhile, and written when the files it is about are there.
+func (p *Pipeline) write(ctx context.Context, image *v1alpha1.NodeImage, d infrastructureDisk, buildContext fs.FS, dir string, into *storing) ([]imageFile, error) {
+	files, err := p.files(ctx, image, d, dir)
+	if err != nil {
+		return nil, err
+	}
+	var table chunked.Table
+	var contents *manifest.Manifest
+	both, bothCtx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		table, err = p.export(bothCtx, d, files, dir, into)
+		return err
+	})
+	both.Go(func() (err error) {
+		contents, err = p.manifestOf(bothCtx, d, buildContext, dir, into)
+		return err
+	})
+	if err := both.Wait(); err != nil {
+		return nil, err
+	}
+	if err := p.writeManifest(ctx, d, contents, dir); err != nil {
+		return nil, err
+	}
+	return files, into.add(d, files, table, dir)
 }
 
 // exportCache sends the results of all steps to where the settings say.

@@ -22,24 +22,15 @@ import (
 	"nodesmith.dev/nodesmith/internal/manifest"
 )
 
-// writeManifest writes what went into a disk, unless the file says so already.
-func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, buildContext fs.FS, dir string, into *storing) (err error) {
+// manifestOf returns what went into a disk; nil if the file in dir says so already.
+func (p *Pipeline) manifestOf(ctx context.Context, d infrastructureDisk, buildContext fs.FS, dir string, into *storing) (*manifest.Manifest, error) {
 	graph, err := originOf(ctx, d.disk.Map)
-	if err != nil {
-		return err
-	}
-	of, path := p.manifestOrigin(graph), manifestPath(d, dir)
-	if of.holds(path) {
-		return nil
+	if err != nil || p.manifestOrigin(graph).holds(manifestPath(d, dir)) {
+		return nil, err
 	}
 	n := d.node
-	if m, err := into.manifest(ctx, n, graph); err != nil {
-		return err
-	} else if m != nil {
-		if err := m.Write(path); err != nil {
-			return err
-		}
-		return of.mark(path)
+	if m, err := into.manifest(ctx, n, graph); err != nil || m != nil {
+		return m, err
 	}
 	m := manifest.Manifest{
 		Image: n.image.Metadata.Name, Infrastructure: d.infrastructure.Name,
@@ -49,18 +40,29 @@ func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, buil
 	m.AddLock(n.lock)
 	record, err := p.builder.Record(ctx, d.kubernetes)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	m.AddRecord(record, n.lock)
+	m.Customization, err = n.customization(buildContext)
+	return &m, err
+}
+
+// writeManifest writes the manifest of a disk, unless it is nil.
+func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, m *manifest.Manifest, dir string) (err error) {
+	if m == nil {
+		return nil
+	}
+	path := manifestPath(d, dir)
 	work := p.record.Begin(tree.StageFormats, writeTitle(d, []string{filepath.Base(path)}))
 	defer func() { work.End(err) }()
-	m.AddRecord(record, n.lock)
-	if m.Customization, err = n.customization(buildContext); err != nil {
+	graph, err := originOf(ctx, d.disk.Map)
+	if err != nil {
 		return err
 	}
 	if err := m.Write(path); err != nil {
 		return err
 	}
-	return of.mark(path)
+	return p.manifestOrigin(graph).mark(path)
 }
 
 // manifestOrigin is the origin of the manifest of a disk of origin graph.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 	"sigs.k8s.io/yaml"
@@ -27,6 +28,7 @@ type storing struct {
 	store   *store.Store
 	build   store.Build
 	earlier []store.Image  // of that name
+	opening sync.Mutex     // of session
 	session *store.Session // nil until something is written
 	writers []*chunked.Writer
 }
@@ -70,6 +72,8 @@ func (s *storing) Close() error {
 
 // begin keeps the store's blobs from being removed, from now on.
 func (s *storing) begin(ctx context.Context) (err error) {
+	s.opening.Lock()
+	defer s.opening.Unlock()
 	if s.session == nil {
 		s.session, err = s.store.Begin(ctx)
 	}

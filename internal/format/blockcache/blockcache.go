@@ -1,8 +1,10 @@
 // Package blockcache keeps compressed blocks of disks from one conversion to the
 // next, so that of a changed disk only what changed is compressed.
 //
-// What comes in is a block's digest and the name of the codec; what goes out is
-// what that codec once made of that block. Blocks lie in segments: immutable
+// What comes in is a block's key and the name of the codec; what goes out is what
+// that codec once made of that block. A key says which block of which chunk of a
+// disk it is, by the chunk's digest: who reads a disk by chunks needs the digests
+// anyway, and digests of blocks would be as much work again. Blocks lie in segments: immutable
 // files, one for each codec and conversion, with an index and checksums. A
 // segment gets its name when it is whole, so any number of processes share a
 // folder without locks. What is damaged counts as missing. The folder is bounded:
@@ -11,6 +13,8 @@
 package blockcache
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
@@ -28,8 +32,16 @@ const (
 	maxSegments  = 64
 )
 
-// Digest is the SHA-256 of a block.
-type Digest [32]byte
+// Key names the content of a block.
+type Key struct {
+	Chunk [32]byte // SHA-256 of the chunk that the block lies in
+	Block uint8    // which of the chunk's blocks it is, from 0
+}
+
+// compare orders keys.
+func (k Key) compare(other Key) int {
+	return cmp.Or(bytes.Compare(k.Chunk[:], other.Chunk[:]), cmp.Compare(k.Block, other.Block))
+}
 
 // Cache is a folder of segments. Its methods are safe for several goroutines.
 type Cache struct {
@@ -55,7 +67,7 @@ func Open(dir string, limit int64) *Cache {
 
 // Get appends what the codec made of the block to dst. Nothing appended, with
 // true, means that the codec had returned nothing.
-func (c *Cache) Get(codecID string, block Digest, dst []byte) ([]byte, bool) {
+func (c *Cache) Get(codecID string, block Key, dst []byte) ([]byte, bool) {
 	for _, s := range c.codec(codecID).old {
 		if out, ok := s.get(block, dst); ok {
 			return out, true
@@ -65,7 +77,7 @@ func (c *Cache) Get(codecID string, block Digest, dst []byte) ([]byte, bool) {
 }
 
 // Put keeps what the codec made of the block for later caches.
-func (c *Cache) Put(codecID string, block Digest, encoded []byte) {
+func (c *Cache) Put(codecID string, block Key, encoded []byte) {
 	if w := c.codec(codecID).growth; w != nil {
 		w.put(block, encoded)
 	}

@@ -2,7 +2,6 @@ package blockcache
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -18,12 +17,12 @@ import (
 )
 
 // A segment is: magic; the blocks, one behind the other; the index, an entry for
-// each block in the order of their digests; the footer. Numbers are little endian.
-const magic = "nsblock1"
+// each block in the order of their keys; the footer. Numbers are little endian.
+const magic = "nsblock2"
 
 // entry is a block in an index.
 type entry struct {
-	Digest   Digest
+	Key      Key
 	Offset   uint64 // of the encoded block in the file
 	Length   uint32 // of the encoded block, in bytes
 	Checksum uint64 // xxHash of the encoded block
@@ -42,7 +41,7 @@ var (
 )
 
 // Bounds of what is believed: no encoded block is longer than twice a block, and
-// no index takes more than 26 MiB.
+// no index takes more than 27 MiB.
 const (
 	maxEncoded = 128 << 10
 	maxEntries = 1 << 19
@@ -118,8 +117,8 @@ func readIndex(file *os.File, size int64) ([]entry, error) {
 }
 
 // get appends the block to dst if the segment has it, whole.
-func (s *segment) get(block Digest, dst []byte) ([]byte, bool) {
-	i, ok := slices.BinarySearchFunc(s.index, block, func(e entry, d Digest) int { return bytes.Compare(e.Digest[:], d[:]) })
+func (s *segment) get(block Key, dst []byte) ([]byte, bool) {
+	i, ok := slices.BinarySearchFunc(s.index, block, func(e entry, k Key) int { return e.Key.compare(k) })
 	if !ok {
 		return dst, false
 	}
@@ -144,7 +143,7 @@ type writer struct {
 	out    *bufio.Writer
 	size   int64
 	index  []entry
-	known  map[Digest]bool
+	known  map[Key]bool
 	failed bool
 }
 
@@ -157,7 +156,7 @@ func create(dir string, limit int64) *writer {
 	if err != nil {
 		return nil
 	}
-	w := &writer{limit: limit, file: file, out: bufio.NewWriterSize(file, 1<<20), known: map[Digest]bool{}}
+	w := &writer{limit: limit, file: file, out: bufio.NewWriterSize(file, 1<<20), known: map[Key]bool{}}
 	w.write([]byte(magic))
 	return w
 }
@@ -172,7 +171,7 @@ func (w *writer) write(p []byte) {
 }
 
 // put adds a block. A segment that is full stays as it is.
-func (w *writer) put(block Digest, encoded []byte) {
+func (w *writer) put(block Key, encoded []byte) {
 	if len(encoded) > maxEncoded {
 		return
 	}
@@ -194,7 +193,7 @@ func (w *writer) finish() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	path := w.file.Name()
-	slices.SortFunc(w.index, func(a, b entry) int { return bytes.Compare(a.Digest[:], b.Digest[:]) })
+	slices.SortFunc(w.index, func(a, b entry) int { return a.Key.compare(b.Key) })
 	index, err := binary.Append(nil, binary.LittleEndian, w.index)
 	if err == nil {
 		f := footer{Entries: uint32(len(w.index)), Checksum: xxhash.Sum64(index), Magic: [len(magic)]byte([]byte(magic))}

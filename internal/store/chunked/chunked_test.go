@@ -12,7 +12,9 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"nodesmith.dev/nodesmith/internal/format"
+	"nodesmith.dev/nodesmith/internal/format/blockcache"
 	"nodesmith.dev/nodesmith/internal/format/formattest"
+	"nodesmith.dev/nodesmith/internal/format/qcow2"
 	"nodesmith.dev/nodesmith/internal/store/blob"
 	"nodesmith.dev/nodesmith/internal/store/chunked"
 )
@@ -73,6 +75,52 @@ func TestADiskComesBackAsItWas(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		formattest.Equal(t, open(t, blobs, table), disk)
+	}
+}
+
+// A conversion that has a cache takes the chunks' sums for it: the store takes them
+// over, and a disk in the store tells its own.
+func TestTheSumsOfAConversionAreThoseOfTheChunks(t *testing.T) {
+	disk := sparse(rand.New(rand.NewPCG(3, 3)))
+	cache := filepath.Join(t.TempDir(), "blocks")
+	convert := func(src format.Source, further ...format.Target) (qcow []byte) {
+		t.Helper()
+		blocks := blockcache.Open(cache, blockcache.DefaultLimit)
+		defer blocks.Close()
+		path := filepath.Join(t.TempDir(), "disk.qcow2")
+		targets := append(further, format.Target{Path: path, New: qcow2.Format.New})
+		if _, err := (format.Converter{Blocks: blocks}).Convert(t.Context(), src, targets); err != nil {
+			t.Fatal(err)
+		}
+		qcow, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return qcow
+	}
+	blobs, _ := folder(t)
+	w, err := chunked.NewWriter(t.Context(), blobs, disk.Size(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	made := convert(disk, format.Target{Path: "the store", Sink: w})
+	other, _ := folder(t)
+	if got, want := w.Table(), write(t, other, disk, nil); got.Digest() != want.Digest() {
+		t.Errorf("the table of a conversion with a cache is %v, without %v", got, want)
+	}
+	stored := open(t, blobs, w.Table())
+	for i, c := range w.Table().Chunks {
+		sum, known := stored.ChunkSum(c.Index * format.ChunkSize)
+		if got := digest.NewDigestFromBytes(digest.SHA256, sum[:]); !known || got != c.Sum {
+			t.Errorf("chunk %d: %s, %v; want %s", i, got, known, c.Sum)
+		}
+		if _, known := stored.ChunkSum(c.Index*format.ChunkSize + 1); known {
+			t.Error("the sum of what is no chunk is known")
+		}
+	}
+	if !bytes.Equal(convert(stored), made) {
+		t.Error("the file made of the stored disk is another")
 	}
 }
 

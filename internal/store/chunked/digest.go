@@ -108,9 +108,13 @@ func sumOf(disk format.Source, index int64, chunk []byte) (digest.Digest, error)
 	}
 	for _, b := range chunk {
 		if b != 0 {
-			sum := sha256.Sum256(chunk)
-			return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(sum[:])), nil
+			return digestOf(sha256.Sum256(chunk)), nil
 		}
 	}
 	return "", nil
+}
+
+// digestOf writes a sum as a digest.
+func digestOf(sum [sha256.Size]byte) digest.Digest {
+	return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(sum[:]))
 }

@@ -2,6 +2,8 @@ package chunked
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -87,6 +89,16 @@ func (d *Disk) ReadAt(p []byte, offset int64) (int, error) {
 		copy(dst, chunk[skip:])
 		return nil
 	})
+}
+
+// ChunkSum returns the sum of a chunk, which load holds its content to.
+func (d *Disk) ChunkSum(offset int64) (sum [sha256.Size]byte, known bool) {
+	i, found := d.find(offset / format.ChunkSize)
+	if !found || d.table.ChunkSize != format.ChunkSize || offset%format.ChunkSize != 0 {
+		return sum, false
+	}
+	n, err := hex.Decode(sum[:], []byte(d.table.Chunks[i].Sum.Encoded()))
+	return sum, err == nil && n == len(sum)
 }
 
 // load reads and checks one chunk.

@@ -15,7 +15,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"math/bits"
 
 	"github.com/opencontainers/go-digest"
@@ -25,10 +24,10 @@ import (
 	"nodesmith.dev/nodesmith/internal/store/blob"
 )
 
-// Bounds of chunks, in bytes: MinChunk is the block of EBS's direct API, MaxChunk
+// Bounds of chunks, in bytes: of MinChunk a conversion knows the digests, MaxChunk is
 // what a reader is ready to hold several of.
 const (
-	MinChunk = 512 << 10
+	MinChunk = format.ChunkSize
 	MaxChunk = 64 << 20
 )
 
@@ -150,8 +149,5 @@ func (k Known) Add(t Table) {
 	}
 }
 
-// compile-time check: a Disk is read like any image.
-var _ interface {
-	format.Source
-	io.ReaderAt
-} = (*Disk)(nil)
+// compile-time check: a Disk is read like any image, and knows what it holds.
+var _ format.Summed = (*Disk)(nil)

@@ -74,6 +74,9 @@ func (w *Writer) WriteBlock(b format.Block) error {
 			return err
 		}
 	}
+	if b.Chunk != nil && w.table.ChunkSize == format.ChunkSize {
+		w.current.chunk.Sum = digestOf(*b.Chunk)
+	}
 	copy(w.current.data[b.Offset%w.table.ChunkSize:], b.Data)
 	return nil
 }
@@ -110,7 +113,9 @@ func (w *Writer) store(b *buffer) error {
 	if err := w.ctx.Err(); err != nil {
 		return err
 	}
-	b.chunk.Sum = digest.FromBytes(b.data)
+	if b.chunk.Sum == "" {
+		b.chunk.Sum = digest.FromBytes(b.data)
+	}
 	if known, ok := w.known[b.chunk.Sum]; ok && w.blobs.Has(known.descriptor()) {
 		b.chunk.Blob, b.chunk.Size = known.Blob, known.Size
 		return nil
