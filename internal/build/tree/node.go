@@ -45,5 +45,5 @@ func (b *Builder) onNode(ctx context.Context, title, verb string, tree llb.State
 	if err != nil {
 		return llb.State{}, err
 	}
-	return exec.AddMount(targetDir, tree), nil
+	return exec.AddMount(targetDir, tree, unread), nil
 }
