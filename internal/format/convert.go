@@ -20,8 +20,8 @@ import (
 )
 
 // What bounds memory: maxGroups groups, each a chunk, are on their way at once,
-// with their data and one encoded copy for each codec, which is 83 MiB with four
-// codecs on 16 cores; an encoder's own tables take 1 to 2 MiB.
+// with their data and one encoded copy for each codec, which is 165 MiB with four
+// codecs on 32 cores or more; an encoder's own tables take 1 to 2 MiB.
 const (
 	groupBlocks = ChunkSize / BlockSize
 	maxWorkers  = 32

@@ -47,19 +47,24 @@ func TestABuildThatIsKilledAtAnyMomentLeavesNothingHalfWritten(t *testing.T) {
 	for killed < total {
 		b := newBuild(t, mirror)
 		for killed < total {
-			delay := time.Duration(random.Float64() * float64(whole))
+			// Sooner more often than later: what was done by then is kept, so that the
+			// next build comes to later steps earlier, and few come through.
+			delay := time.Duration(random.Float64() * random.Float64() * float64(whole))
 			if !killAfter(t, b, delay) {
 				came++
 				break
 			}
 			killed++
 			nothingHalfWritten(t, b, want)
+			if killed%100 == 0 {
+				t.Logf("%d builds were killed, %d came through", killed, came)
+			}
 		}
 		b.must(t)
 		equalsClean(t, b)
 		b.remove(t)
 	}
-	t.Logf("%d builds were killed, %d came through", killed, came)
+	t.Logf("in all %d builds were killed, %d came through", killed, came)
 }
 
 // killAfter starts a build and kills it after a delay, as the kernel would kill
