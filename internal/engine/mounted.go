@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 
@@ -17,6 +16,8 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	"golang.org/x/sync/errgroup"
+
+	"nodesmith.dev/nodesmith/internal/scratch"
 )
 
 // mountExporter is the name of the exporter that only the embedded engine has: it
@@ -104,17 +105,17 @@ type hearing struct {
 
 // hear begins to wait for one call of the exporter, and uses what it hands out.
 func hear(ctx context.Context, use func(dirs []string) error) (*hearing, error) {
-	dir, err := os.MkdirTemp("", "nodesmith-") // which only this user may enter
+	folder, err := scratch.New("", scratch.Prefix+"mounts-") // which only this user may enter
 	if err != nil {
 		return nil, err
 	}
-	h := &hearing{path: filepath.Join(dir, "mounts.sock"), done: make(chan struct{})}
+	h := &hearing{path: filepath.Join(folder.Path(), "mounts.sock"), done: make(chan struct{})}
 	if h.listener, err = (&net.ListenConfig{}).Listen(ctx, "unix", h.path); err != nil {
-		return nil, errors.Join(fmt.Errorf("a socket for the engine's results: %w", err), os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("a socket for the engine's results: %w", err), folder.Close())
 	}
 	go func() {
 		defer close(h.done)
-		defer os.RemoveAll(dir)
+		defer func() { _ = folder.Close() }() // what is left goes with the next one
 		conn, err := h.listener.Accept()
 		if err != nil {
 			return // nothing is handed out any more

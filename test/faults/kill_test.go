@@ -44,13 +44,19 @@ func TestABuildThatIsKilledAtAnyMomentLeavesNothingHalfWritten(t *testing.T) {
 	t.Logf("a build takes %s; %s=%d repeats these kills", whole, seedVariable, seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	total, killed, came := number(t, killsVariable, kills), uint64(0), 0
+	temporary, err := os.MkdirTemp("", "killed-") // not the test's: sockets have short paths
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(temporary) })
+	theirs := "TMPDIR=" + temporary
 	for killed < total {
 		b := newBuild(t, mirror)
 		for killed < total {
 			// Sooner more often than later: what was done by then is kept, so that the
 			// next build comes to later steps earlier, and few come through.
 			delay := time.Duration(random.Float64() * random.Float64() * float64(whole))
-			if !killAfter(t, b, delay) {
+			if !killAfter(t, b, delay, theirs) {
 				came++
 				break
 			}
@@ -60,8 +66,11 @@ func TestABuildThatIsKilledAtAnyMomentLeavesNothingHalfWritten(t *testing.T) {
 				t.Logf("%d builds were killed, %d came through", killed, came)
 			}
 		}
-		b.must(t)
+		b.must(t, theirs)
 		equalsClean(t, b)
+		if left, err := os.ReadDir(temporary); err != nil || len(left) > 0 {
+			t.Fatalf("temporary files are left: %v (%v)", left, err)
+		}
 		b.remove(t)
 	}
 	t.Logf("in all %d builds were killed, %d came through", killed, came)
@@ -69,9 +78,9 @@ func TestABuildThatIsKilledAtAnyMomentLeavesNothingHalfWritten(t *testing.T) {
 
 // killAfter starts a build and kills it after a delay, as the kernel would kill
 // it for memory or a user with kill -9; false if the build ended before.
-func killAfter(t *testing.T, b build, delay time.Duration) bool {
+func killAfter(t *testing.T, b build, delay time.Duration, environment ...string) bool {
 	t.Helper()
-	cmd := b.command(t)
+	cmd := b.command(t, environment...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
