@@ -265,8 +265,10 @@ func appendStatus(status *os.File, index string, missing map[ID]bool) error {
 	})
 }
 
-// statusFields are the fields of a dpkg status file that decide a solution.
+// statusFields are the fields of a dpkg status file that decide a solution. apt takes a
+// package for another one of the same version if its size or its relations differ
+// (debListParser::VersionHash), and installs that with what comes of the same source.
 var statusFields = []string{
-	"Version", "Architecture", "Multi-Arch", "Essential", "Priority", "Provides",
+	"Version", "Architecture", "Multi-Arch", "Essential", "Priority", "Source", "Installed-Size", "Provides",
 	"Pre-Depends", "Depends", "Conflicts", "Breaks", "Replaces", "Maintainer", "Description",
 }

@@ -144,6 +144,24 @@ func TestOnlySetsThatAskHavePackagesOfFurtherSources(t *testing.T) {
 	}
 }
 
+// What is installed is the very package that the index has, by all fields that apt
+// tells versions apart by: it is not installed once more with others of its source, as
+// apt 3 would.
+func TestAPackageThatIsThereIsNotInstalledAgain(t *testing.T) {
+	repo := repository(t,
+		"Package: libc6\nVersion: 2.36-9\nInstalled-Size: 12986\n",
+		"Package: libkeys\nSource: keys\nVersion: 1.6\nInstalled-Size: 41\nMulti-Arch: same\nDepends: libc6 (>= 2.14), libc6 (<< 3)\nBreaks: keys (<< 1)\nReplaces: keys (<< 1)\n",
+		"Package: keys\nVersion: 1.6\nInstalled-Size: 93\nMulti-Arch: foreign\nDepends: libkeys (= 1.6)\n",
+	)
+	answer, err := solve(t, repo, Set{Name: "os", Install: []string{"libkeys"}}, Set{Name: "extra", Install: []string{"keys"}, On: []string{"os"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []ID{{"keys", "1.6", "amd64"}}; !reflect.DeepEqual(answer["extra"], want) {
+		t.Errorf("on a system with libkeys, keys needs %v, want %v", answer["extra"], want)
+	}
+}
+
 // Apt itself solves, on an index of ours.
 func TestSolveAsksApt(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
