@@ -37,7 +37,7 @@ container-image: build ## make the container image that nodesmith builds in: out
 
 .PHONY: image
 image: deps build ## build examples/debian-12.yaml, boot it and check it
-	@echo "Building $(SPEC): about 10 minutes on 2 cores the first time (most of it compiles Kubernetes), seconds after that."
+	@echo "Building $(SPEC): 10 to 20 minutes on 2 cores the first time (most of it compiles Kubernetes), seconds after that."
 	@bin/nodesmith build -f $(SPEC) -o $(OUT)
 	@echo "Booting it on BIOS and on UEFI: about a minute with KVM, 3 to 6 without."
 	@bin/nodesmith verify $$(basename $(SPEC) .yaml)/qemu --level boot

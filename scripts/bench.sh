@@ -18,34 +18,36 @@ seconds() { # NAME COMMAND...: prints a row with the wall time of the command
     local name=$1 start
     shift
     start=$EPOCHREALTIME
-    "$@" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; return 1; }
+    quietly "$@"
     awk -v name="$name" -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "| %s | %.2f s |\n", name, b - a }'
 }
 
 build() { bin/nodesmith build -f "$spec" -o "$1" --progress plain "${@:2}"; }
+
+quietly() { "$@" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; return 1; }; } # what has to be there before
 
 echo "| what | wall time |"
 echo "|---|---|"
 if [ -n "${BENCH_COLD:-}" ]; then
     seconds "from nothing: empty caches, locked, downloaded, compiled" env XDG_CACHE_HOME="$work/cold" bin/nodesmith build -f "$spec" -o "$work/cold-out" --progress plain
 fi
-build "$work/out" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
+quietly build "$work/out"
 seconds "nothing changed" build "$work/out" --locked
 seconds "nothing changed, the file written anew" bash -c "rm '$work'/out/*.qcow2; bin/nodesmith build -f $spec -o '$work/out' --locked --progress plain"
 seconds "one user file changed" build "$work/out" --locked --set "spec.files=[{path: /etc/motd, content: $EPOCHREALTIME}]"
 
 # A further infrastructure, on an operating system that only this run has, so that
 # no earlier one has installed its packages there; they are downloaded.
-build "$work/vsphere" --infrastructure vsphere >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
+quietly build "$work/vsphere" --infrastructure vsphere
 here="spec.scripts=[{name: bench, when: beforePackages, content: 'true $EPOCHREALTIME'}]"
-build "$work/further" --set "$here" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
+quietly build "$work/further" --set "$here"
 seconds "a further infrastructure: vSphere's packages installed, an OVA made" build "$work/further" --set "$here" --infrastructure qemu,vsphere
 
 if [ -n "${BENCH_PATCH:-}" ]; then
-    build "$work/compiled" --set metadata.name=patched --set "spec.kubernetes.version=$BENCH_PATCH" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
+    quietly build "$work/compiled" --set metadata.name=patched --set "spec.kubernetes.version=$BENCH_PATCH"
     for formats in '' ova,vhd; do
-        build "$work/before$formats" --set "spec.formats=[$formats]" >"$work/log" 2>&1 || { tail -20 "$work/log" >&2; exit 1; }
-        bin/nodesmith lock -f "$spec" -o "$work/before$formats" --set "spec.kubernetes.version=$BENCH_PATCH" --progress quiet >"$work/log" 2>&1
+        quietly build "$work/before$formats" --set "spec.formats=[$formats]"
+        quietly bin/nodesmith lock -f "$spec" -o "$work/before$formats" --set "spec.kubernetes.version=$BENCH_PATCH" --progress plain
         seconds "Kubernetes $BENCH_PATCH in place of v1.34.0: qcow2${formats:+,$formats}" build "$work/before$formats" --locked --set "spec.kubernetes.version=$BENCH_PATCH" --set "spec.formats=[$formats]" --set "spec.files=[{path: /etc/motd, content: $EPOCHREALTIME}]"
     done
 fi

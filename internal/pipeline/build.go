@@ -74,7 +74,7 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 // write makes the files of a disk and puts it into the store. Its manifest is made
 // meanwhile, and written when the files it is about are there.
 func (p *Pipeline) write(ctx context.Context, image *v1alpha1.NodeImage, d infrastructureDisk, buildContext fs.FS, dir string, into *storing) ([]imageFile, error) {
-	files, err := p.files(ctx, image, d, dir)
+	files, err := p.files(image, d, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func (p *Pipeline) write(ctx context.Context, image *v1alpha1.NodeImage, d infra
 	if err := both.Wait(); err != nil {
 		return nil, err
 	}
-	if err := p.writeManifest(ctx, d, contents, dir); err != nil {
+	if err := p.writeManifest(d, contents, dir); err != nil {
 		return nil, err
 	}
 	return files, into.add(d, files, table, dir)
@@ -122,6 +122,7 @@ type infrastructureDisk struct {
 	node           nodeInputs
 	kubernetes     tree.Kubernetes
 	disk           tree.Disk
+	origin         origin
 }
 
 // disks composes the whole graph: what infrastructures share is the same state
@@ -177,7 +178,11 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		if err != nil {
 			return nil, err
 		}
-		disks = append(disks, infrastructureDisk{infrastructure, node, kubernetes, assembled})
+		origin, err := originOf(ctx, assembled.Map)
+		if err != nil {
+			return nil, err
+		}
+		disks = append(disks, infrastructureDisk{infrastructure, node, kubernetes, assembled, origin})
 	}
 	return disks, nil
 }

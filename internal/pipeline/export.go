@@ -46,11 +46,7 @@ type imageFile struct {
 
 // files lists what is made of a disk: what the infrastructure imports, then
 // what the spec asks for besides.
-func (p *Pipeline) files(ctx context.Context, image *v1alpha1.NodeImage, d infrastructureDisk, dir string) ([]imageFile, error) {
-	graph, err := originOf(ctx, d.disk.Map)
-	if err != nil {
-		return nil, err
-	}
+func (p *Pipeline) files(image *v1alpha1.NodeImage, d infrastructureDisk, dir string) ([]imageFile, error) {
 	stem := stemOf(image, d.infrastructure.Name)
 	var files []imageFile
 	for _, name := range append([]string{d.infrastructure.Format}, image.Spec.Formats...) {
@@ -76,7 +72,7 @@ func (p *Pipeline) files(ctx context.Context, image *v1alpha1.NodeImage, d infra
 			}
 			file.new = settings.New
 		}
-		file.origin = graph.as(f, options)
+		file.origin = d.origin.as(f, options)
 		files = append(files, file)
 	}
 	return files, nil
@@ -107,11 +103,7 @@ func (f imageFile) artifact() (Artifact, error) {
 // Where it is, the engine is not asked for it. Files get their names when all of
 // them are whole.
 func (p *Pipeline) export(ctx context.Context, d infrastructureDisk, files []imageFile, dir string, into *storing) (_ chunked.Table, err error) {
-	graph, err := originOf(ctx, d.disk.Map)
-	if err != nil {
-		return chunked.Table{}, err
-	}
-	stored, err := into.find(ctx, d.infrastructure.Name, graph)
+	stored, err := into.find(ctx, d.infrastructure.Name, d.origin)
 	if err != nil {
 		return chunked.Table{}, err
 	}

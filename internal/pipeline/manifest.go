@@ -24,12 +24,11 @@ import (
 
 // manifestOf returns what went into a disk; nil if the file in dir says so already.
 func (p *Pipeline) manifestOf(ctx context.Context, d infrastructureDisk, buildContext fs.FS, dir string, into *storing) (*manifest.Manifest, error) {
-	graph, err := originOf(ctx, d.disk.Map)
-	if err != nil || p.manifestOrigin(graph).holds(manifestPath(d, dir)) {
-		return nil, err
+	if p.manifestOrigin(d.origin).holds(manifestPath(d, dir)) {
+		return nil, nil
 	}
 	n := d.node
-	if m, err := into.manifest(ctx, n, graph); err != nil || m != nil {
+	if m, err := into.manifest(ctx, n, d.origin); err != nil || m != nil {
 		return m, err
 	}
 	m := manifest.Manifest{
@@ -48,21 +47,17 @@ func (p *Pipeline) manifestOf(ctx context.Context, d infrastructureDisk, buildCo
 }
 
 // writeManifest writes the manifest of a disk, unless it is nil.
-func (p *Pipeline) writeManifest(ctx context.Context, d infrastructureDisk, m *manifest.Manifest, dir string) (err error) {
+func (p *Pipeline) writeManifest(d infrastructureDisk, m *manifest.Manifest, dir string) (err error) {
 	if m == nil {
 		return nil
 	}
 	path := manifestPath(d, dir)
 	work := p.record.Begin(tree.StageFormats, writeTitle(d, []string{filepath.Base(path)}))
 	defer func() { work.End(err) }()
-	graph, err := originOf(ctx, d.disk.Map)
-	if err != nil {
-		return err
-	}
 	if err := m.Write(path); err != nil {
 		return err
 	}
-	return p.manifestOrigin(graph).mark(path)
+	return p.manifestOrigin(d.origin).mark(path)
 }
 
 // manifestOrigin is the origin of the manifest of a disk of origin graph.

@@ -98,15 +98,11 @@ type demand struct {
 // which files it would write.
 func (p *Pipeline) asked(ctx context.Context, image *v1alpha1.NodeImage, d infrastructureDisk, dir string, into *storing) (demand, []PlannedFile, error) {
 	var asked demand
-	graph, err := originOf(ctx, d.disk.Map)
+	files, err := p.files(image, d, dir)
 	if err != nil {
 		return asked, nil, err
 	}
-	files, err := p.files(ctx, image, d, dir)
-	if err != nil {
-		return asked, nil, err
-	}
-	stored, err := into.find(ctx, d.infrastructure.Name, graph)
+	stored, err := into.find(ctx, d.infrastructure.Name, d.origin)
 	if err != nil {
 		return asked, nil, err
 	}
@@ -125,10 +121,10 @@ func (p *Pipeline) asked(ctx context.Context, image *v1alpha1.NodeImage, d infra
 		}
 		asked.states, asked.writes = append(asked.states, states...), append(asked.writes, storeTarget)
 	}
-	if p.manifestOrigin(graph).holds(manifestPath(d, dir)) {
+	if p.manifestOrigin(d.origin).holds(manifestPath(d, dir)) {
 		return asked, planned, nil
 	}
-	m, err := into.manifest(ctx, d.node, graph)
+	m, err := into.manifest(ctx, d.node, d.origin)
 	if m == nil {
 		asked.states = append(asked.states, p.builder.Records(d.kubernetes)...)
 	}

@@ -2,8 +2,6 @@ package chunked
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -108,13 +106,8 @@ func sumOf(disk format.Source, index int64, chunk []byte) (digest.Digest, error)
 	}
 	for _, b := range chunk {
 		if b != 0 {
-			return digestOf(sha256.Sum256(chunk)), nil
+			return digest.FromBytes(chunk), nil
 		}
 	}
 	return "", nil
-}
-
-// digestOf writes a sum as a digest.
-func digestOf(sum [sha256.Size]byte) digest.Digest {
-	return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(sum[:]))
 }

@@ -13,7 +13,6 @@ package chunked
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"math/bits"
 
@@ -70,7 +69,7 @@ func (t Table) Digest() digest.Digest {
 	for _, c := range t.Chunks {
 		fmt.Fprintf(sum, "%d %s\n", c.Index, c.Sum)
 	}
-	return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(sum.Sum(nil)))
+	return digest.NewDigest(digest.SHA256, sum)
 }
 
 // StoredBytes is what the chunks' blobs take.

@@ -73,9 +73,9 @@ func (w *Writer) WriteBlock(b format.Block) error {
 		if err := w.begin(index); err != nil {
 			return err
 		}
-	}
-	if b.Chunk != nil && w.table.ChunkSize == format.ChunkSize {
-		w.current.chunk.Sum = digestOf(*b.Chunk)
+		if b.Chunk != nil && w.table.ChunkSize == format.ChunkSize {
+			w.current.chunk.Sum = digest.NewDigestFromBytes(digest.SHA256, b.Chunk[:])
+		}
 	}
 	copy(w.current.data[b.Offset%w.table.ChunkSize:], b.Data)
 	return nil
