@@ -18,14 +18,16 @@ write_config() {
 	sed "s/@VERSION@/$version/; s|@PATCHES@|$patches|" "$here/kubeadm-$api.yaml" >"$config"
 }
 
-# The API server is asked every second whether it is ready: under emulation that
-# alone takes a good part of a CPU, and the control plane starves itself.
+# Under emulation a control plane wants more than two CPUs give, and starves
+# itself: the API server is asked every second whether it is ready, and each
+# component collects garbage on all CPUs while its heap is still small.
 write_patches() {
 	mkdir -p "$patches"
 	for component in kube-apiserver kube-controller-manager kube-scheduler etcd; do
 		probes='"livenessProbe":{"periodSeconds":60},"startupProbe":{"periodSeconds":20,"failureThreshold":60}'
 		[ "$component" != kube-apiserver ] || probes="$probes,\"readinessProbe\":{\"periodSeconds\":20}"
-		printf '{"spec":{"containers":[{"name":"%s",%s}]}}\n' "$component" "$probes" >"$patches/$component.json"
+		printf '{"spec":{"containers":[{"name":"%s",%s,"env":[%s]}]}}\n' "$component" "$probes" \
+			'{"name":"GOGC","value":"400"},{"name":"GOMAXPROCS","value":"1"}' >"$patches/$component.json"
 	done
 }
 
@@ -37,6 +39,7 @@ ignored() {
 
 kubeadm_init() {
 	write_config && write_patches || return 1
+	systemctl set-environment GOGC=400 GOMAXPROCS=1 # kubelet's, as in write_patches
 	started=$(date +%s)
 	if kubeadm init --config "$config" --ignore-preflight-errors "$(ignored)" --v=1 >"$log" 2>&1; then
 		echo "kubeadm init took $(($(date +%s) - started)) s"
@@ -78,13 +81,16 @@ node_registered() {
 }
 
 # kube-proxy runs from its own image: its rules for the API server's service are
-# what shows that it works. That image's iptables lists them, for an older one on
-# the host can't read what a newer one wrote.
+# what shows that it works. The host's iptables lists them at little cost; where
+# it is older than the image's it can't read them, and the image's lists them.
 service_rules() {
 	proxy=$(crictl --timeout 60s ps --quiet --name kube-proxy)
-	rules=$(crictl --timeout 60s exec --sync --timeout 60 "$proxy" /usr/sbin/iptables --table nat --list-rules KUBE-SERVICES ||
-		iptables --table nat --list-rules KUBE-SERVICES)
-	printf '%s\n' "$rules" | grep 'default/kubernetes:https'
+	[ -n "$proxy" ] || { echo "kube-proxy has not been started"; return 1; }
+	rules=$(iptables --table nat --list-rules KUBE-SERVICES) ||
+		rules=$(crictl --timeout 60s exec --sync --timeout 60 "$proxy" /usr/sbin/iptables --table nat --list-rules KUBE-SERVICES)
+	printf '%s\n' "$rules" | grep 'default/kubernetes:https' && return 0
+	crictl logs --tail 4 "$proxy"
+	return 1
 }
 
 # The console shows kubeadm's progress, so that the error of a hang does, too.
@@ -96,5 +102,5 @@ check kubeadm.init kubeadm_init
 check apiserver.ready retry 300 ready
 check control-plane.running retry 300 static_pods_running
 check node.registered retry 120 node_registered
-check kube-proxy.rules retry 300 service_rules
+check kube-proxy.rules retry 600 service_rules
 kill "$progress"

@@ -38,16 +38,20 @@ check() {
 }
 
 # retry SECONDS COMMAND...: runs COMMAND until it succeeds or the time is over;
-# prints what its last run printed.
+# prints what its last run printed. It rests for as long as COMMAND took: asking
+# must not keep from a slow guest's CPUs what it asks for.
 retry() {
-	end=$(($(date +%s) + $1))
+	now=$(date +%s)
+	end=$((now + $1))
 	shift
-	until output=$("$@" 2>&1); do
-		if [ "$(date +%s)" -ge "$end" ]; then
+	until began=$now && output=$("$@" 2>&1); do
+		now=$(date +%s)
+		if [ "$now" -ge "$end" ]; then
 			printf '%s' "$output"
 			return 1
 		fi
-		sleep 2
+		sleep $((now - began + 2))
+		now=$(date +%s)
 	done
 	printf '%s' "$output"
 }
