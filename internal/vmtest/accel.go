@@ -38,8 +38,7 @@ const (
 //     it, over 600 s with it).
 //   - Its time-stamp counter is the same on all CPUs (arch/x86/kernel/tsc.c,
 //     unsynchronized_tsc), which Linux does not believe of AMD's. Else it asks the
-//     HPET for the time, a device behind QEMU's global lock (boot and control
-//     plane: 528 s without it, 608 s with it).
+//     HPET for the time, a device behind QEMU's global lock.
 var accels = map[Accel]struct {
 	args    []string
 	boot    time.Duration // one boot may take to the end of its report

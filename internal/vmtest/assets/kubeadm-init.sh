@@ -11,6 +11,11 @@ config=$here/kubeadm.yaml
 patches=$here/patches
 log=$here/kubeadm.log
 
+# Under emulation a control plane wants more than two CPUs give: each of its Go
+# programs would collect garbage on all of them while its heap is still small.
+gogc=400
+gomaxprocs=1
+
 # kubeadm names the API version that it writes itself; older ones it may warn of.
 write_config() {
 	api=$(kubeadm config print init-defaults | sed -n 's|^apiVersion: kubeadm.k8s.io/||p' | head -n 1)
@@ -18,16 +23,15 @@ write_config() {
 	sed "s/@VERSION@/$version/; s|@PATCHES@|$patches|" "$here/kubeadm-$api.yaml" >"$config"
 }
 
-# Under emulation a control plane wants more than two CPUs give, and starves
-# itself: the API server is asked every second whether it is ready, and each
-# component collects garbage on all CPUs while its heap is still small.
+# The API server is asked every second whether it is ready: under emulation that
+# alone takes a good part of a CPU, and the control plane starves itself.
 write_patches() {
 	mkdir -p "$patches"
+	settings=$(printf '{"name":"GOGC","value":"%s"},{"name":"GOMAXPROCS","value":"%s"}' "$gogc" "$gomaxprocs")
 	for component in kube-apiserver kube-controller-manager kube-scheduler etcd; do
 		probes='"livenessProbe":{"periodSeconds":60},"startupProbe":{"periodSeconds":20,"failureThreshold":60}'
 		[ "$component" != kube-apiserver ] || probes="$probes,\"readinessProbe\":{\"periodSeconds\":20}"
-		printf '{"spec":{"containers":[{"name":"%s",%s,"env":[%s]}]}}\n' "$component" "$probes" \
-			'{"name":"GOGC","value":"400"},{"name":"GOMAXPROCS","value":"1"}' >"$patches/$component.json"
+		printf '{"spec":{"containers":[{"name":"%s",%s,"env":[%s]}]}}\n' "$component" "$probes" "$settings" >"$patches/$component.json"
 	done
 }
 
@@ -39,7 +43,7 @@ ignored() {
 
 kubeadm_init() {
 	write_config && write_patches || return 1
-	systemctl set-environment GOGC=400 GOMAXPROCS=1 # kubelet's, as in write_patches
+	systemctl set-environment GOGC="$gogc" GOMAXPROCS="$gomaxprocs" # for kubelet
 	started=$(date +%s)
 	if kubeadm init --config "$config" --ignore-preflight-errors "$(ignored)" --v=1 >"$log" 2>&1; then
 		echo "kubeadm init took $(($(date +%s) - started)) s"
@@ -88,10 +92,10 @@ service_rules() {
 	[ -n "$proxy" ] || { echo "kube-proxy has not been started"; return 1; }
 	rules=$(iptables --table nat --list-rules KUBE-SERVICES) ||
 		rules=$(crictl --timeout 60s exec --sync --timeout 60 "$proxy" /usr/sbin/iptables --table nat --list-rules KUBE-SERVICES)
-	printf '%s\n' "$rules" | grep 'default/kubernetes:https' && return 0
-	crictl logs --tail 4 "$proxy"
-	return 1
+	printf '%s\n' "$rules" | grep 'default/kubernetes:https'
 }
+
+kube_proxy_works() { retry 600 service_rules || { components; return 1; }; }
 
 # The console shows kubeadm's progress, so that the error of a hang does, too.
 : >"$log"
@@ -102,5 +106,5 @@ check kubeadm.init kubeadm_init
 check apiserver.ready retry 300 ready
 check control-plane.running retry 300 static_pods_running
 check node.registered retry 120 node_registered
-check kube-proxy.rules retry 600 service_rules
+check kube-proxy.rules kube_proxy_works
 kill "$progress"

@@ -41,17 +41,15 @@ check() {
 # prints what its last run printed. It rests for as long as COMMAND took: asking
 # must not keep from a slow guest's CPUs what it asks for.
 retry() {
-	now=$(date +%s)
-	end=$((now + $1))
+	end=$(($(date +%s) + $1))
 	shift
-	until began=$now && output=$("$@" 2>&1); do
+	until began=$(date +%s) && output=$("$@" 2>&1); do
 		now=$(date +%s)
 		if [ "$now" -ge "$end" ]; then
 			printf '%s' "$output"
 			return 1
 		fi
 		sleep $((now - began + 2))
-		now=$(date +%s)
 	done
 	printf '%s' "$output"
 }
