@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -57,6 +58,7 @@ func TestUbuntuIsBuiltFromACompanysArchive(t *testing.T) {
 		t.Run("lock "+version, func(t *testing.T) { a.locks(t, version, kernel) })
 	}
 	t.Run("build 24.04", a.builds)
+	t.Run("keep what is asked for as before", a.keeps)
 	t.Run("an archive that another key signed", func(t *testing.T) {
 		r := nodesmith(t, "lock", "-f", a.spec("24.04", a.newKey()))
 		if r.exit != fault.Unverifiable.ExitCode() || !strings.Contains(r.err, ubuntuURL+"/dists/noble/InRelease: its signature does not hold") {
@@ -87,6 +89,51 @@ func (a *ubuntuArchive) locks(t *testing.T, version, kernel string) {
 		}) {
 			t.Errorf("no %s %s of the archive is locked", name, newest)
 		}
+	}
+}
+
+// keeps locks, lets the archive move on and locks with a package more: what the
+// first lock says stays, although no index has one of its packages any longer.
+func (a *ubuntuArchive) keeps(t *testing.T) {
+	spec := a.spec("24.04", a.key)
+	locked := func(args ...string) *lock.Lock {
+		l, err := lock.Read(strings.TrimSpace(must(t, append([]string{"lock", "-f", spec, "--progress", "plain"}, args...)...).out))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	first := locked("--set", "spec.packages=[]")
+	a.moveOn("24.04")
+	kept, anew := locked("--keep"), locked()
+	for part, same := range map[string]bool{
+		"the operating system": reflect.DeepEqual(kept.OS, first.OS) && kept.Epoch.Equal(first.Epoch),
+		"the tools":            reflect.DeepEqual(kept.Tools, first.Tools),
+		"Kubernetes":           reflect.DeepEqual(kept.Kubernetes, first.Kubernetes),
+	} {
+		if !same {
+			t.Errorf("%s did not stay", part)
+		}
+	}
+	const keyring = "ubuntu-keyring"
+	for name, test := range map[string]struct {
+		set           lock.PackageSet
+		name, version string
+	}{
+		"the first lock":             {first.OS, keyring, "2023.11.28.2"},
+		"a lock that keeps nothing":  {anew.OS, keyring, "2023.11.28.3"},
+		"the kept lock's further":    {kept.Packages, "company-agent", "1.0"},
+		"what those need, too":       {kept.Packages, "jq", ""},
+		"the same without a keeping": {anew.Packages, "company-agent", "1.0"},
+	} {
+		if !slices.ContainsFunc(test.set.Packages, func(p lock.Package) bool {
+			return p.Name == test.name && (p.Version == test.version || test.version == "")
+		}) {
+			t.Errorf("%s has no %s %s", name, test.name, test.version)
+		}
+	}
+	if slices.ContainsFunc(kept.Packages.Packages, func(p lock.Package) bool { return p.Name == keyring }) {
+		t.Errorf("%s is updated by the further packages", keyring)
 	}
 }
 

@@ -100,9 +100,7 @@ func newUbuntuArchive(t *testing.T) *ubuntuArchive {
 	}
 	const ring = "usr/share/keyrings/ubuntu-archive-keyring.gpg"
 	a.add("ubuntu-keyring", a.pack("ubuntu-keyring", "2023.11.28.1", "", map[string]string{ring: "a test's\n"}))
-	update := a.pack("ubuntu-keyring", "2023.11.28.2", "", map[string]string{ring: "an update's\n"})
-	a.pool["pool/main/u/update.deb"] = update
-	a.updates = append(a.updates, a.stanza(update, "pool/main/u/update.deb"))
+	a.update("ubuntu-keyring", "2023.11.28.2", map[string]string{ring: "an update's\n"})
 	for version, codename := range ubuntuReleases {
 		a.release(codename, version)
 	}
@@ -223,6 +221,23 @@ func (a *ubuntuArchive) stanza(file, path string) string {
 	}
 	sum := sha256.Sum256(data)
 	return a.run("dpkg-deb", "--field", file) + fmt.Sprintf("Filename: %s\nSize: %d\nSHA256: %s\n\n", path, len(data), hex.EncodeToString(sum[:]))
+}
+
+// update puts a package into the suites for updates, in place of what they have;
+// the file of that stays.
+func (a *ubuntuArchive) update(name, version string, files map[string]string) {
+	a.t.Helper()
+	file, path := a.pack(name, version, "", files), fmt.Sprintf("pool/main/%s/%s_%s.deb", name[:1], name, version)
+	a.pool[path] = file
+	a.updates = []string{a.stanza(file, path)}
+}
+
+// moveOn publishes a release a day later, with an update of the update.
+func (a *ubuntuArchive) moveOn(version string) {
+	a.t.Helper()
+	a.epoch = a.epoch.AddDate(0, 0, 1)
+	a.update("ubuntu-keyring", "2023.11.28.3", nil)
+	a.release(ubuntuReleases[version], version)
 }
 
 // release publishes a release: all packages in its first suite, the updates in

@@ -31,7 +31,7 @@ func FuzzLoad(f *testing.F) {
 			_ = err.Error()
 			return
 		}
-		img.InputsDigest()
+		img.Inputs()
 		roundTrip(t, img)
 	})
 }

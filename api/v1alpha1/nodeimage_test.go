@@ -283,11 +283,11 @@ WoG/4oBsAQCEN8Z00DXagPHbwrvsY2t9BCsT+PgnSn9biobwX7bDDg==
 const debianKeys = "{name: a, url: 'http://a', suite: b, signedBy: [{source: debian-archive.asc}]}"
 
 // Whether the node keeps a repository decides nothing of what is locked.
-func TestInputsDigestLeavesOutWhatTheNodeKeeps(t *testing.T) {
+func TestInputsLeaveOutWhatTheNodeKeeps(t *testing.T) {
 	kept := mustRead(t, shortest+"  repositories: ["+debianKeys+"]\n")
 	gone := mustRead(t, shortest+"  repositories: ["+debianKeys+"]\n", "spec.repositories[0].buildOnly=true")
-	if kept.InputsDigest() != gone.InputsDigest() || !gone.Spec.Repositories[0].BuildOnly {
-		t.Errorf("%s, %s", kept.InputsDigest(), gone.InputsDigest())
+	if kept.Inputs() != gone.Inputs() || !gone.Spec.Repositories[0].BuildOnly {
+		t.Errorf("%+v, %+v", kept.Inputs(), gone.Inputs())
 	}
 }
 
@@ -307,38 +307,57 @@ func TestRepositoriesAndArchivesGetDefaults(t *testing.T) {
 	}
 }
 
-func TestInputsDigestFollowsWhatDecidesTheLock(t *testing.T) {
-	base := mustRead(t, shortest+"  packages: [htop, curl]\n").InputsDigest()
-	// The digest is in people's lock files: it may change only with intent.
-	if want := "sha256:339b6e66b447b5955c1c508c524cdc158ffd16c137ed9ef9d1dc27932807500a"; base != want {
-		t.Errorf("digest is %s, was %s", base, want)
+func TestInputsFollowWhatDecidesEachPartOfTheLock(t *testing.T) {
+	base := mustRead(t, shortest+"  packages: [htop, curl]\n").Inputs()
+	// The digests are in people's lock files: they may change only with intent.
+	if want := (v1alpha1.Inputs{
+		OS:              "sha256:6beba5c319be08f7951d54273afde37a9600a8b27bf3f7d869defd855cbf0008",
+		Packages:        "sha256:840fa07d148aea1f25dd54102b81e76d1da7d93b86ac07e8a9fa72c55295a362",
+		ContainerImages: "sha256:7a822ccae77597a100cf9fc3c978900e078ba56fd821da9860739c68232ea417",
+		Kubernetes:      "sha256:413c9a6fd328e16324a969a6f4d3f1e5dd5a7fc69229dfe6a3cb4aac375dcf38",
+	}); base != want {
+		t.Errorf("digests are %+v, were %+v", base, want)
 	}
 	for name, test := range map[string]struct {
 		spec  string
 		set   string
-		stale bool
+		stale []string
 	}{
-		"other order":          {"  packages: [curl, htop]\n", "", false},
-		"default written out":  {"  packages: [htop, curl]\n  architecture: amd64\n", "", false},
-		"name":                 {"  packages: [htop, curl]\n", "metadata.name=other", false},
-		"customization":        {"  packages: [htop, curl]\n  files: [{path: /a, content: a}]\n", "", false},
-		"infrastructure":       {"  packages: [htop, curl]\n", "spec.infrastructures[1]=vsphere", false},
-		"Kubernetes version":   {"  packages: [htop, curl]\n", "spec.kubernetes.version=v1.34.1", true},
-		"OS version":           {"  packages: [htop, curl]\n", "spec.os.version=13", true},
-		"package":              {"  packages: [htop]\n", "", true},
-		"package version":      {"  packages: [htop=1-1, curl]\n", "", true},
-		"other kind of source": {"  packages: [htop, curl]\n  source: {os: {type: packages}, kubernetes: {type: goModules}}\n", "", false},
-		"archive":              {"  packages: [htop, curl]\n  source: {os: {packages: {archives: [{url: 'http://a', suites: [b]}]}}}\n", "", true},
-		"repository":           {"  packages: [htop, curl]\n  repositories: [" + debianKeys + "]\n", "", true},
-		"unverified":           {"  packages: [htop, curl]\n  allowUnverified: [example.com/m]\n", "", true},
+		"other order":          {"  packages: [curl, htop]\n", "", nil},
+		"default written out":  {"  packages: [htop, curl]\n  architecture: amd64\n", "", nil},
+		"name":                 {"  packages: [htop, curl]\n", "metadata.name=other", nil},
+		"customization":        {"  packages: [htop, curl]\n  files: [{path: /a, content: a}]\n", "", nil},
+		"infrastructure":       {"  packages: [htop, curl]\n", "spec.infrastructures[1]=vsphere", nil},
+		"other kind of source": {"  packages: [htop, curl]\n  source: {os: {type: packages}, kubernetes: {type: goModules}}\n", "", nil},
+		"empty lists":          {"  packages: [htop, curl]\n  repositories: []\n  allowUnverified: []\n  source: {os: {packages: {archives: []}}}\n", "", nil},
+		"Kubernetes version":   {"  packages: [htop, curl]\n", "spec.kubernetes.version=v1.34.1", []string{"kubernetes"}},
+		"OS version":           {"  packages: [htop, curl]\n", "spec.os.version=13", []string{"os"}},
+		"package":              {"  packages: [htop]\n", "", []string{"packages"}},
+		"package version":      {"  packages: [htop=1-1, curl]\n", "", []string{"packages"}},
+		"archive":              {"  packages: [htop, curl]\n  source: {os: {packages: {archives: [{url: 'http://a', suites: [b]}]}}}\n", "", []string{"os"}},
+		"repository":           {"  packages: [htop, curl]\n  repositories: [" + debianKeys + "]\n", "", []string{"packages"}},
+		"container image":      {"  packages: [htop, curl]\n  containerImages: [{name: 'registry.example.com/agent:v1'}]\n", "", []string{"containerImages"}},
+		"unverified":           {"  packages: [htop, curl]\n  allowUnverified: [example.com/m]\n", "", []string{"packages", "kubernetes"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var set []string
 			if test.set != "" {
 				set = append(set, test.set)
 			}
-			if got := mustRead(t, shortest+test.spec, set...).InputsDigest(); got != base != test.stale {
-				t.Errorf("stale is %t, want %t", got != base, test.stale)
+			got := mustRead(t, shortest+test.spec, set...).Inputs()
+			var stale []string
+			for part, differs := range map[string]bool{
+				"os": got.OS != base.OS, "packages": got.Packages != base.Packages,
+				"containerImages": got.ContainerImages != base.ContainerImages, "kubernetes": got.Kubernetes != base.Kubernetes,
+			} {
+				if differs {
+					stale = append(stale, part)
+				}
+			}
+			slices.Sort(stale)
+			slices.Sort(test.stale)
+			if !slices.Equal(stale, test.stale) {
+				t.Errorf("stale are %q, want %q", stale, test.stale)
 			}
 		})
 	}

@@ -2,9 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -13,10 +10,8 @@ import (
 
 	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/build/tree"
-	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/format/ova"
 	"nodesmith.dev/nodesmith/internal/host"
-	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/pipeline"
 	"nodesmith.dev/nodesmith/internal/progress/display"
 )
@@ -93,7 +88,8 @@ func buildCommand(s streams) *cobra.Command {
 		Long: `Build the image files that a NodeImage describes.
 
 The lock beside the NodeImage (NAME.lock.yaml), or else the one in the output
-folder, decides every input; if neither fits the NodeImage, build locks first.
+folder, decides every input; if neither fits the NodeImage, build locks first, and
+keeps what one says of the parts that the NodeImage asks for as before.
 The output folder receives NAME-INFRASTRUCTURE.FORMAT, for each infrastructure a
 manifest of what went in (docs/manifest.md), and the lock it was built from.
 
@@ -128,7 +124,7 @@ func (b *building) run(c *cobra.Command, s streams) (err error) {
 	if err := b.publishing.check(spec); err != nil {
 		return err
 	}
-	l, err := findLock(spec.image, b.locked, spec.dir, b.output)
+	found, err := lookForLock(spec.image, b.locked, spec.dir, b.output)
 	if err != nil {
 		return err
 	}
@@ -140,8 +136,9 @@ func (b *building) run(c *cobra.Command, s streams) (err error) {
 		return err
 	}
 	defer closing(&err, p)
+	l := found.lock
 	if l == nil {
-		if l, err = p.Lock(c.Context(), spec.image, spec.context()); err != nil {
+		if l, err = p.Lock(c.Context(), spec.image, spec.context(), found.stale); err != nil {
 			return err
 		}
 		// Kept even if the build fails: the next one starts from it.
@@ -179,97 +176,4 @@ func (b *building) print(ctx context.Context, s streams, p *session, image *v1al
 		return printBuild(s.out, image, artifacts, digests, stages)
 	}
 	return printPaths(s.out, artifacts)
-}
-
-// findLock returns the first lock that fits the image, beside the NodeImage or
-// in the output folder; nil if there is none and that is allowed.
-func findLock(image *v1alpha1.NodeImage, required bool, dirs ...string) (*lock.Lock, error) {
-	found, err := lookForLock(image, required, dirs...)
-	return found.lock, err
-}
-
-// foundLock is what lookForLock found.
-type foundLock struct {
-	lock  *lock.Lock // nil if none fits
-	path  string     // of it, else of the stale one, else of where it would be
-	stale bool
-}
-
-// lookForLock looks for a lock that fits the image in one folder after the other.
-// That there is none is an error if one is required.
-func lookForLock(image *v1alpha1.NodeImage, required bool, dirs ...string) (foundLock, error) {
-	found := foundLock{path: filepath.Join(dirs[0], pipeline.LockName(image))}
-	for _, dir := range dirs {
-		path := filepath.Join(dir, pipeline.LockName(image))
-		l, err := lock.Read(path)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			return found, err
-		case pipeline.Fits(l, image):
-			return foundLock{lock: l, path: path}, nil
-		case !found.stale:
-			found = foundLock{path: path, stale: true}
-		}
-	}
-	switch {
-	case !required:
-		return found, nil
-	case found.stale:
-		return found, fault.New(fault.BadSpec, "run nodesmith lock, review the change and build again", "--locked: %s was made for other inputs than the NodeImage now has", found.path)
-	}
-	return found, fault.New(fault.BadSpec, "run nodesmith lock first", "--locked: there is no %s", found.path)
-}
-
-func lockCommand(s streams) *cobra.Command {
-	var flags specFlags
-	var progress progressFlag
-	var engine engineFlags
-	var output string
-	c := &cobra.Command{
-		Use: "lock -f FILE", Short: "Write the lock: every input of an image, by digest", Args: noArguments,
-		Long: `Resolve every input of an image (packages, Go modules, the Go toolchain, the
-build's own tools) to what the archives and the Go proxy offer now, verify it,
-and write the list, NAME.lock.yaml, beside the NodeImage.`,
-		RunE: progress.told(s, func(c *cobra.Command, _ []string) (err error) {
-			spec, err := flags.read(c.InOrStdin())
-			if err != nil {
-				return err
-			}
-			defer closing(&err, spec)
-			if output == "" {
-				output = spec.dir
-			}
-			if err := makeFolder(output); err != nil {
-				return err
-			}
-			p, err := open(c.Context(), spec.image, progress, engine, nil, s)
-			if err != nil {
-				return err
-			}
-			defer closing(&err, p)
-			l, err := p.Lock(c.Context(), spec.image, spec.context())
-			if err != nil {
-				return err
-			}
-			path := filepath.Join(output, pipeline.LockName(spec.image))
-			if err := l.Write(path); err != nil {
-				return err
-			}
-			p.display.Close()
-			if progress.mode == progressJSON {
-				_, err = fmt.Fprintln(s.out, path)
-				return err
-			}
-			fmt.Fprintf(s.err, "\nLocked %d packages of the OS, %d of the spec, %d of the tools; %d components with %d Go modules\n",
-				len(l.OS.Packages), len(l.Packages.Packages), len(l.Tools.Packages), len(l.Kubernetes.Components), l.Kubernetes.Modules())
-			_, err = fmt.Fprintln(s.out, path)
-			return err
-		}),
-	}
-	flags.register(c)
-	progress.register(c)
-	engine.register(c)
-	c.Flags().StringVarP(&output, "output", "o", "", "the `DIR` that receives the lock (default: the NodeImage's)")
-	return c
 }

@@ -78,7 +78,7 @@ func TestCommandsAnswerMistakesWithAnExitCodeAndARemedy(t *testing.T) {
 	}
 }
 
-var staleLock = "apiVersion: " + lock.APIVersion + "\nkind: " + lock.Kind + "\nimage: web\ninputs: sha256:00\narchitecture: amd64\n" +
+var staleLock = "apiVersion: " + lock.APIVersion + "\nkind: " + lock.Kind + "\nimage: web\ninputs: {os: sha256:00, packages: sha256:00, containerImages: sha256:00, kubernetes: sha256:00}\narchitecture: amd64\n" +
 	"epoch: 2026-01-01T00:00:00Z\ntools: {}\nos: {}\nkubernetes: {version: v1.34.0, toolchain: {path: x, version: y, sum: z}, components: [], images: [], imageBase: {}}\n"
 
 // lockedBeside returns a NodeImage with that text as its lock beside it.

@@ -230,6 +230,7 @@ var failures = []failure{
 	{name: "no format to make", setup: fileOf("web.raw", "a"), args: asTyped("convert web.raw")},
 	{name: "an image onto itself", setup: fileOf("web.raw", "a"), args: asTyped("convert web.raw --to raw")},
 	{name: "a folder that is a file", setup: func(f fixture) { f.write("web.raw", "a"); f.write("out", "") }, args: asTyped("convert web.raw --to qcow2 -o out")},
+	{name: "a lock to keep of that is not there", setup: specWith(), args: asTyped("lock -f web.yaml --keep-from web.lock.yaml")},
 	{name: "a folder for the lock that is a file", setup: specWith(), args: asTyped("lock -f web.yaml -o web.yaml")},
 	{name: "a folder for the lock that is read only", root: true, setup: func(f fixture) { specWith()(f); f.readOnly() }, args: asTyped("lock -f web.yaml -o small")},
 	{name: "a key that is none", setup: func(f fixture) { f.write("web.raw", "a"); f.write("key", "a") }, args: asTyped("convert web.raw --to ova --ova-sign-key key --ova-sign-certificate key")},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -76,6 +77,12 @@ func (p *planning) run(c *cobra.Command, s streams) (err error) {
 	if found.lock == nil {
 		document.Lock.Command = "nodesmith lock -f " + p.file
 	}
+	if found.stale != nil { // which build keeps parts of
+		document.Lock.Command += " --keep"
+		if dir := filepath.Dir(found.path); dir != filepath.Clean(spec.dir) {
+			document.Lock.Command += " -o " + dir
+		}
+	}
 	if p.asJSON {
 		return printJSON(s.out, document)
 	}
@@ -106,7 +113,7 @@ func planned(ctx context.Context, spec *spec, found foundLock, settings host.Set
 	}
 	document.Values = valuesOf(spec, append(effective, pipeline.OfMachine(machine)...))
 	if found.lock == nil {
-		if document.Lock.State = report.LockMissing; found.stale {
+		if document.Lock.State = report.LockMissing; found.stale != nil {
 			document.Lock.State = report.LockStale
 		}
 		document.AddUp()

@@ -143,7 +143,7 @@ func planSum(p *report.Plan) string {
 			"first; to see the plan before, run %s", p.Lock.Path, p.Lock.Command)
 	case report.LockStale:
 		return fmt.Sprintf("The lock %s was made for other inputs than the NodeImage now has. build makes\n"+
-			"a new one first; to see the plan before, run %s", p.Lock.Path, p.Lock.Command)
+			"a new one first and keeps what is asked for as before; to see the plan before, run %s", p.Lock.Path, p.Lock.Command)
 	case report.LockFits:
 	}
 	var parts []string

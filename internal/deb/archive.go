@@ -1,6 +1,7 @@
 package deb
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
 	"context"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"path"
 	"strconv"
 	"strings"
 
@@ -24,9 +26,41 @@ const (
 	arSizeLength = 10
 )
 
-// DataTar returns the uncompressed data.tar of a .deb archive. The reader must
-// be closed; it ends with ctx.
+// DataTar returns the uncompressed data.tar of a .deb archive: the files that it
+// installs. The reader must be closed; it ends with ctx.
 func DataTar(ctx context.Context, archive io.Reader) (io.ReadCloser, error) {
+	return memberTar(ctx, archive, "data.tar")
+}
+
+// maxControl bounds a package's control file (bytes). Debian's longest is 20 KiB.
+const maxControl = 1 << 20
+
+// Control returns the control file of a .deb archive: the package's stanza, as
+// an index has it but for the archive's own address, size and digests.
+func Control(ctx context.Context, archive io.Reader) (_ []byte, err error) {
+	data, err := memberTar(ctx, archive, "control.tar")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, data.Close()) }()
+	files := tar.NewReader(data)
+	for {
+		header, err := files.Next()
+		if err != nil {
+			return nil, fmt.Errorf(".deb archive: control.tar without a control file: %w", err)
+		}
+		if path.Clean(header.Name) != "control" {
+			continue
+		}
+		if header.Size > maxControl {
+			return nil, fmt.Errorf(".deb archive: a control file of %d bytes, more than %d", header.Size, maxControl)
+		}
+		return io.ReadAll(files)
+	}
+}
+
+// memberTar returns the uncompressed tar of a .deb archive whose name begins so.
+func memberTar(ctx context.Context, archive io.Reader, prefix string) (io.ReadCloser, error) {
 	magic := make([]byte, len(arMagic))
 	if _, err := io.ReadFull(archive, magic); err != nil || string(magic) != arMagic {
 		return nil, fmt.Errorf("not a .deb archive: it does not begin with %q", arMagic)
@@ -34,15 +68,15 @@ func DataTar(ctx context.Context, archive io.Reader) (io.ReadCloser, error) {
 	for {
 		header := make([]byte, arHeaderSize)
 		if _, err := io.ReadFull(archive, header); err != nil {
-			return nil, fmt.Errorf(".deb archive without data.tar: %w", err)
+			return nil, fmt.Errorf(".deb archive without %s: %w", prefix, err)
 		}
 		name := strings.TrimRight(string(header[:16]), " /")
 		size, err := strconv.ParseInt(string(bytes.TrimSpace(header[arSizeOffset:arSizeOffset+arSizeLength])), 10, 64)
 		if err != nil || size < 0 {
 			return nil, fmt.Errorf(".deb archive: member %q has no valid size", name)
 		}
-		if suffix, ok := strings.CutPrefix(name, "data.tar"); ok {
-			return decompress(ctx, &member{archive, size}, suffix)
+		if suffix, ok := strings.CutPrefix(name, prefix); ok {
+			return decompress(ctx, &member{archive, prefix, size}, suffix)
 		}
 		if _, err := io.CopyN(io.Discard, archive, size+size%2); err != nil { // members are padded to even
 			return nil, fmt.Errorf(".deb archive: member %q is truncated: %w", name, err)
@@ -50,14 +84,11 @@ func DataTar(ctx context.Context, archive io.Reader) (io.ReadCloser, error) {
 	}
 }
 
-// errTruncated is not io.ErrUnexpectedEOF, which zstd takes for a clean end
-// where a frame might begin.
-var errTruncated = errors.New(".deb archive: data.tar is truncated")
-
 // member reads one member of an ar archive. An archive that ends inside of it is
 // an error: a tar that was not compressed has no other sign of its end missing.
 type member struct {
 	archive io.Reader
+	name    string
 	left    int64 // bytes
 }
 
@@ -68,12 +99,14 @@ func (m *member) Read(b []byte) (int, error) {
 	n, err := m.archive.Read(b[:min(int64(len(b)), m.left)])
 	m.left -= int64(n)
 	if err == io.EOF && m.left > 0 {
-		err = errTruncated
+		// Not io.ErrUnexpectedEOF, which zstd takes for a clean end where a frame
+		// might begin.
+		err = fmt.Errorf(".deb archive: %s is truncated", m.name)
 	}
 	return n, err
 }
 
-// decompress chooses by the suffix of data.tar (deb(5)).
+// decompress chooses by the suffix of a member's name (deb(5)).
 func decompress(ctx context.Context, r io.Reader, suffix string) (io.ReadCloser, error) {
 	switch suffix {
 	case "":
@@ -89,7 +122,7 @@ func decompress(ctx context.Context, r io.Reader, suffix string) (io.ReadCloser,
 	case ".xz":
 		return Xz(ctx, r)
 	}
-	return nil, fmt.Errorf(".deb archive: data.tar%s has an unknown compression", suffix)
+	return nil, fmt.Errorf(".deb archive: a tar%s has an unknown compression", suffix)
 }
 
 // Xz decompresses r with the xz program where there is one: liblzma is several

@@ -194,6 +194,45 @@ func TestDataTarRefuses(t *testing.T) {
 	}
 }
 
+func TestControlIsThePackagesStanza(t *testing.T) {
+	for _, compression := range []string{"none", "gzip", "xz", "zstd"} {
+		t.Run(compression, func(t *testing.T) {
+			archive, _ := build(t, compression)
+			got, err := Control(t.Context(), bytes.NewReader(archive))
+			if err != nil || !strings.HasPrefix(string(got), "Package: x\nVersion: 1\n") {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestControlRefuses(t *testing.T) {
+	file := func(name string, size int64) string { // its header is enough
+		var text bytes.Buffer
+		if err := tar.NewWriter(&text).WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Size: size}); err != nil {
+			t.Fatal(err)
+		}
+		return text.String()
+	}
+	for name, test := range map[string]struct {
+		archive []byte
+		want    string
+	}{
+		"another format":      {[]byte("PK\x03\x04 a zip file"), "not a .deb archive"},
+		"no control.tar":      {ar("debian-binary", "2.0\n", "data.tar", "x"), "without control.tar"},
+		"no control file":     {ar("control.tar", file("./md5sums", 0)), "without a control file"},
+		"one in a folder":     {ar("control.tar", file("./a/control", 0)), "without a control file"},
+		"more than it can be": {ar("control.tar", file("./control", maxControl+1)), "bytes, more than"},
+		"no tar":              {ar("control.tar", strings.Repeat("x", 600)), "control.tar"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, err := Control(t.Context(), bytes.NewReader(test.archive)); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%q, error %v, want one with %q", got, err, test.want)
+			}
+		})
+	}
+}
+
 func TestDataTarTakesMembersInAnyForm(t *testing.T) {
 	for name, archive := range map[string][]byte{
 		"GNU's slash":            ar("debian-binary/", "2.0\n", "data.tar/", "payload"),
@@ -267,10 +306,14 @@ func FuzzDataTar(f *testing.F) {
 	z.Close()
 	f.Add(ar("debian-binary", "2.0\n", "control.tar", "xyz", "data.tar.gz", packed.String()))
 	f.Add(ar("data.tar", "payload"))
+	f.Add(ar("control.tar", string(tarOf(f, tar.Header{Name: "./control", Typeflag: tar.TypeReg, Mode: 0o644}))))
 	f.Add([]byte(arMagic))
 	f.Fuzz(func(t *testing.T, archive []byte) {
 		if bytes.Contains(archive, []byte(".xz")) || bytes.Contains(archive, []byte(".zst")) {
 			return // not ours to fuzz
+		}
+		if control, err := Control(t.Context(), bytes.NewReader(archive)); err == nil && len(control) > maxControl {
+			t.Errorf("a control file of %d bytes", len(control))
 		}
 		data, err := DataTar(t.Context(), bytes.NewReader(archive))
 		if err != nil {

@@ -8,6 +8,8 @@ package lock
 import (
 	"strings"
 	"time"
+
+	"nodesmith.dev/nodesmith/api/v1alpha1"
 )
 
 // Lock pins every input of one image for one architecture.
@@ -16,13 +18,13 @@ type Lock struct {
 	Kind       string `json:"kind"`       // Lock
 	// Image is metadata.name of the NodeImage that was locked.
 	Image string `json:"image"`
-	// Inputs is the digest of the parts of the spec that decide what is locked
-	// (sha256:...). A lock whose Inputs differ from its spec's is stale.
-	Inputs string `json:"inputs"`
+	// Inputs are the digests of what the spec asked for. A lock whose Inputs differ
+	// from its spec's is stale.
+	Inputs v1alpha1.Inputs `json:"inputs"`
 	// Architecture is Debian's and Go's name of it: amd64.
 	Architecture string `json:"architecture"`
 	// Epoch is the time that every file in the image carries at most: the
-	// newest date among the archives' Release files.
+	// newest date among the Release files of the OS's archives.
 	Epoch time.Time `json:"epoch"`
 	// Tools is the Debian 13 tree that the build's own programs come from.
 	Tools PackageSet `json:"tools"`

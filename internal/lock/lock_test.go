@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"nodesmith.dev/nodesmith/api/v1alpha1"
 	"nodesmith.dev/nodesmith/internal/fault"
 )
 
@@ -23,7 +24,7 @@ func example() *Lock {
 		}
 	}
 	return &Lock{
-		APIVersion: APIVersion, Kind: Kind, Image: "debian-12", Inputs: "sha256:" + strings.Repeat("1", 64), Architecture: "amd64",
+		APIVersion: APIVersion, Kind: Kind, Image: "debian-12", Inputs: v1alpha1.Inputs{OS: "sha256:" + strings.Repeat("1", 64), Packages: "sha256:2", ContainerImages: "sha256:3", Kubernetes: "sha256:4"}, Architecture: "amd64",
 		Epoch: date, Tools: set("gcc"), OS: set("libc6"), Packages: set("jq"),
 		Kubernetes: Kubernetes{
 			Version:   "v1.34.0",

@@ -3,6 +3,7 @@ package faults
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -34,22 +35,36 @@ func number(t *testing.T, variable string, otherwise uint64) uint64 {
 
 // A build is killed at a random moment, again and again on what the one before
 // it left, until one comes through; then another starts from nothing. After each
-// kill everything that has its final name is whole.
+// kill everything that has its final name is whole. Two rows of builds run side by
+// side, as they would on a machine that builds for several people.
 func TestABuildThatIsKilledAtAnyMomentLeavesNothingHalfWritten(t *testing.T) {
-	a := needArchive(t)
-	mirror := a.serve(t, nil)
+	const rows = 2
+	mirror := needArchive(t).serve(t, nil)
 	want := cleanBuild(t)
-	whole := clean.took
 	seed := number(t, seedVariable, uint64(time.Now().UnixNano()))
-	t.Logf("a build takes %s; %s=%d repeats these kills", whole, seedVariable, seed)
-	random := rand.New(rand.NewPCG(seed, 0))
-	total, killed, came := number(t, killsVariable, kills), uint64(0), 0
+	t.Logf("%s=%d repeats these kills", seedVariable, seed)
+	total := number(t, killsVariable, kills)
+	for row := range uint64(rows) {
+		t.Run(fmt.Sprintf("row %d", row), func(t *testing.T) {
+			t.Parallel()
+			killRow(t, mirror, want, rand.New(rand.NewPCG(seed, row)), (total+row)/rows)
+		})
+	}
+}
+
+// killRow kills so many builds, one after the other.
+func killRow(t *testing.T, mirror string, want digests, random *rand.Rand, total uint64) {
 	temporary, err := os.MkdirTemp("", "killed-") // not the test's: sockets have short paths
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(temporary) })
 	theirs := "TMPDIR=" + temporary
+	began := time.Now()
+	newBuild(t, mirror).must(t, theirs)
+	whole := time.Since(began)
+	t.Logf("beside the other rows a build takes %s", whole)
+	killed, came := uint64(0), 0
 	for killed < total {
 		b := newBuild(t, mirror)
 		for killed < total {

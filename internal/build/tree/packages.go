@@ -26,19 +26,15 @@ const (
 )
 
 // Solve asks apt, in a tree unpacked from bootstrap, what the sets need of a
-// snapshot's verified indices.
+// snapshot's verified indices. Sets that are given are not in the answer.
 func (b *Builder) Solve(ctx context.Context, tools distro.Release, bootstrap []lock.Package, snapshot *packages.Snapshot, sets ...packagestep.Set) (map[string]lock.PackageSet, error) {
 	apt, err := b.unpacked(ctx, "apt", tools, bootstrap)
 	if err != nil {
 		return nil, err
 	}
-	config, files := snapshot.Question(sets...)
+	config, indices := snapshot.Question(sets...)
 	config.Repo, config.Out = repoDir, outDir+"/answer.json"
-	var key string
-	for _, archive := range slices.Concat(snapshot.Archives, snapshot.Further) {
-		key += fmt.Sprintln("repository", archive.URL, archive.Suite, archive.Release)
-	}
-	repository, err := b.inputs.Lazy(ctx, "package indices", bundle.Source{Key: key, Files: func() ([]bundle.File, error) { return files, nil }})
+	repository, err := b.inputs.Lazy(ctx, "package indices", indices)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +56,9 @@ func (b *Builder) Solve(ctx context.Context, tools distro.Release, bootstrap []l
 	}
 	resolved := map[string]lock.PackageSet{}
 	for _, set := range sets {
+		if set.Given != nil {
+			continue
+		}
 		if resolved[set.Name], err = snapshot.Resolve(answer[set.Name], set.Further); err != nil {
 			return nil, err
 		}

@@ -25,7 +25,7 @@ var entries = [...]Entry{
 	fault.Usage: {"Flags or arguments make no sense, or name a file that is not there.",
 		"`--help` after any command shows its flags and examples."},
 	fault.BadSpec: {"The NodeImage, a file that it names, the configuration or the lock is wrong. The message names file, line and column.",
-		"`nodesmith explain FIELD` says what may stand there; `nodesmith validate -f FILE` lists everything that is wrong at once. A lock that no longer fits is made anew by `nodesmith lock`."},
+		"`nodesmith explain FIELD` says what may stand there; `nodesmith validate -f FILE` lists everything that is wrong at once. A lock that no longer fits is made anew by `nodesmith lock`, or with `--keep` only where the NodeImage asks for something else."},
 	fault.Unverifiable: {"A signature, a checksum or a digest does not hold, or an image file is damaged. Nothing of the input was used.",
 		"Ask another mirror, or fetch the file again. If a repository is meant to be unsigned, the spec says so by name (`nodesmith explain spec.allowUnverified`)."},
 	fault.MissingHost: {"This machine lacks a program or a permission.",

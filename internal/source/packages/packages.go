@@ -11,10 +11,12 @@ package packages
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"nodesmith.dev/nodesmith/internal/bundle"
@@ -45,6 +47,7 @@ type Snapshot struct {
 	indices   []deb.Package
 	sources   []step.Source
 	repo      []bundle.File
+	kept      bytes.Buffer // stanzas of packages that no index has
 	essential []string
 }
 
@@ -158,10 +161,67 @@ func (s *Snapshot) Closure(names ...string) ([]lock.Package, error) {
 // not run (Debian Policy 3.8), sorted.
 func (s *Snapshot) Essential() []string { return slices.Clone(s.essential) }
 
+// Keep makes the snapshot know the packages of an earlier lock, of which its
+// archives may only have newer versions by now: what no index says of a package,
+// its own file says.
+func (s *Snapshot) Keep(ctx context.Context, set []lock.Package) error {
+	var gone []lock.Package
+	for _, p := range set {
+		if _, known := s.byID[idOf(p)]; !known {
+			gone = append(gone, p)
+		}
+	}
+	files, err := Fetch(ctx, s.cache, gone)
+	if err != nil {
+		return err
+	}
+	for i, file := range files {
+		stanza, err := control(ctx, file.Path)
+		if err != nil {
+			return fmt.Errorf("%s: %w", gone[i].URL, err)
+		}
+		fmt.Fprintf(&s.kept, "%s\n\n", bytes.TrimSpace(stanza))
+	}
+	return nil
+}
+
+// control reads a package file's own stanza.
+func control(ctx context.Context, name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return deb.Control(ctx, file)
+}
+
 // Question returns what the solving step reads: its configuration for these
 // sets, and the verified indices.
-func (s *Snapshot) Question(sets ...step.Set) (step.SolveConfig, []bundle.File) {
-	return step.SolveConfig{Architecture: s.Release.Architecture, Sources: s.sources, Sets: sets}, s.repo
+func (s *Snapshot) Question(sets ...step.Set) (step.SolveConfig, bundle.Source) {
+	var key strings.Builder
+	for _, archive := range slices.Concat(s.Archives, s.Further) {
+		fmt.Fprintln(&key, "repository", archive.URL, archive.Suite, archive.Release)
+	}
+	config, repo := step.SolveConfig{Architecture: s.Release.Architecture, Sources: s.sources, Sets: sets}, s.repo
+	if s.kept.Len() > 0 {
+		config.Kept = "kept"
+		repo = append(slices.Clip(repo), bundle.File{Name: config.Kept, Mode: 0o644, Data: s.kept.Bytes()})
+		fmt.Fprintf(&key, "kept %x\n", sha256.Sum256(s.kept.Bytes()))
+	}
+	return config, bundle.Source{Key: key.String(), Files: func() ([]bundle.File, error) { return repo, nil }}
+}
+
+// IDs names packages as the solving step does.
+func IDs(set []lock.Package) []step.ID {
+	var ids []step.ID
+	for _, p := range set {
+		ids = append(ids, idOf(p))
+	}
+	return ids
+}
+
+func idOf(p lock.Package) step.ID {
+	return step.ID{Name: p.Name, Version: p.Version, Architecture: p.Architecture}
 }
 
 // Resolve turns the solving step's answer for one set into locked packages; a

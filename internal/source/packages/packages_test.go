@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/klauspost/compress/gzip"
 
+	"nodesmith.dev/nodesmith/internal/bundle"
 	"nodesmith.dev/nodesmith/internal/distro"
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/fetch"
@@ -140,6 +142,15 @@ func take(t *testing.T) (*Snapshot, *archive, *fetch.Cache) {
 	return snapshot, a, cache
 }
 
+func filesOf(t *testing.T, source bundle.Source) []bundle.File {
+	t.Helper()
+	files, err := source.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
 func names(set []lock.Package) []string {
 	var all []string
 	for _, p := range set {
@@ -209,7 +220,8 @@ func TestTakeReadsRepositoriesOfEveryForm(t *testing.T) {
 	if len(snapshot.Archives) != 2 || len(snapshot.Further) != 3 || snapshot.Further[0].SignedBy == "" || snapshot.Further[2].SignedBy != "" {
 		t.Errorf("archives %+v, further %+v", snapshot.Archives, snapshot.Further)
 	}
-	question, files := snapshot.Question()
+	question, indices := snapshot.Question()
+	files := filesOf(t, indices)
 	for i, source := range question.Sources {
 		if source.Further != (i >= 2) {
 			t.Errorf("source %+v", source)
@@ -311,7 +323,8 @@ func TestBootstrapHasWhatAptNeeds(t *testing.T) {
 
 func TestQuestionHoldsTheVerifiedIndices(t *testing.T) {
 	snapshot, a, _ := take(t)
-	question, files := snapshot.Question(step.Set{Name: "os", Install: []string{"apt"}})
+	question, indices := snapshot.Question(step.Set{Name: "os", Install: []string{"apt"}})
+	files := filesOf(t, indices)
 	want := step.SolveConfig{
 		Architecture: "amd64",
 		Sources: []step.Source{
@@ -346,6 +359,56 @@ func TestQuestionHoldsTheVerifiedIndices(t *testing.T) {
 	if string(files[0].Data) != a.files["/dists/bookworm/InRelease"] {
 		t.Error("InRelease is not the signed file")
 	}
+}
+
+// The lock that is kept has a tar that the archive had before.
+func TestKeptPackagesThatNoIndexHasAreReadFromTheirFiles(t *testing.T) {
+	snapshot, a, _ := take(t)
+	_, plain := snapshot.Question()
+	content := packed(t, "Package: tar\nVersion: 1.30\nArchitecture: amd64\nPre-Depends: libc6\nMaintainer: N <n@example.org>\nDescription: x\n of two lines\n")
+	a.files["/pool/tar_1.30.deb"] = content
+	older := lock.Package{Name: "tar", Version: "1.30", Architecture: "amd64", URL: publisher + "/pool/tar_1.30.deb", SHA256: digestOf(content), Size: int64(len(content))}
+	a.asked = nil
+	if err := snapshot.Keep(t.Context(), []lock.Package{{Name: "libc6", Version: "2.36-9", Architecture: "amd64"}, older}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"/pool/tar_1.30.deb"}; !reflect.DeepEqual(a.asked, want) {
+		t.Errorf("asked for %q, want %q: of what an index has, it tells", a.asked, want)
+	}
+	question, indices := snapshot.Question()
+	files := filesOf(t, indices)
+	last := files[len(files)-1]
+	if last.Name != question.Kept || !strings.HasPrefix(string(last.Data), "Package: tar\nVersion: 1.30\n") || strings.Count(string(last.Data), "Package: ") != 1 {
+		t.Errorf("%s (%s is kept) holds %q", last.Name, question.Kept, last.Data)
+	}
+	if plain.Key == indices.Key {
+		t.Error("what is kept does not decide the key")
+	}
+	older.Version, older.SHA256 = "1.29", digestOf("another")
+	if err := snapshot.Keep(t.Context(), []lock.Package{older}); fault.KindOf(err) != fault.Unverifiable {
+		t.Errorf("a file of another digest: error %v", err)
+	}
+}
+
+// packed returns a .deb of a control file alone.
+func packed(t *testing.T, control string) string {
+	t.Helper()
+	testenv.Need(t, "dpkg-deb")
+	root := filepath.Join(t.TempDir(), "root")
+	if err := os.MkdirAll(filepath.Join(root, "DEBIAN"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "DEBIAN/control"), []byte(control), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("dpkg-deb", "--build", root, root+".deb").CombinedOutput(); err != nil {
+		t.Fatalf("dpkg-deb: %v\n%s", err, out)
+	}
+	data, err := os.ReadFile(root + ".deb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 func TestResolveLocksAptsAnswer(t *testing.T) {

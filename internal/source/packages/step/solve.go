@@ -53,10 +53,12 @@ func (s Source) indices(repo string) ([]string, error) {
 	return all, nil
 }
 
-// Set is what one call of apt is asked to install.
+// Set is what one call of apt is asked to install, or what is given because an
+// earlier call answered.
 type Set struct {
 	Name    string   `json:"name"`
-	Install []string `json:"install"` // names, or name=version
+	Install []string `json:"install,omitempty"` // names, or name=version
+	Given   []ID     `json:"given,omitempty"`
 	// On names earlier sets that count as installed.
 	On []string `json:"on,omitempty"`
 	// Further lets the set have packages of further sources.
@@ -68,8 +70,27 @@ type SolveConfig struct {
 	Architecture string   `json:"architecture"`
 	Repo         string   `json:"repo"` // directory of the verified indices
 	Sources      []Source `json:"sources"`
-	Sets         []Set    `json:"sets"`
-	Out          string   `json:"out"` // file that receives an Answer
+	// Kept is the file below Repo with the stanzas of the given packages that no
+	// source has; "" for none.
+	Kept string `json:"kept,omitempty"`
+	Sets []Set  `json:"sets"`
+	Out  string `json:"out"` // file that receives an Answer
+}
+
+// indices returns the paths of all package indices, that of kept packages last.
+func (c SolveConfig) indices() ([]string, error) {
+	var all []string
+	for _, s := range c.Sources {
+		indices, err := s.indices(c.Repo)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, indices...)
+	}
+	if c.Kept != "" {
+		all = append(all, filepath.Join(c.Repo, c.Kept))
+	}
+	return all, nil
 }
 
 // Answer maps a set's name to its packages, in apt's order of installation.
@@ -91,6 +112,10 @@ func Solve(ctx context.Context, config SolveConfig, _ time.Time) error {
 	}
 	answer := Answer{}
 	for _, set := range config.Sets {
+		if set.Given != nil {
+			answer[set.Name] = set.Given
+			continue
+		}
 		var installed []ID
 		for _, on := range set.On {
 			below, solved := answer[on]
@@ -224,15 +249,13 @@ func (a *apt) writeStatus(installed []ID) error {
 	for _, id := range newest {
 		missing[id] = true
 	}
-	for _, s := range a.config.Sources {
-		indices, err := s.indices(a.config.Repo)
-		if err != nil {
-			return err
-		}
-		for _, index := range indices {
-			if err := appendStatus(status, index, missing); err != nil {
-				return fmt.Errorf("%s: %w", index, err)
-			}
+	indices, err := a.config.indices()
+	if err != nil {
+		return err
+	}
+	for _, index := range indices {
+		if err := appendStatus(status, index, missing); err != nil {
+			return fmt.Errorf("%s: %w", index, err)
 		}
 	}
 	if len(missing) > 0 {

@@ -95,16 +95,20 @@ func solve(t *testing.T, repo string, sets ...Set) (Answer, error) {
 // solveWith is solve with further sources.
 func solveWith(t *testing.T, repo string, further []Source, sets ...Set) (Answer, error) {
 	t.Helper()
+	return solveConfig(t, SolveConfig{Repo: repo, Sets: sets}, further...)
+}
+
+// solveConfig completes the configuration for a repository's one suite, and
+// further sources.
+func solveConfig(t *testing.T, config SolveConfig, further ...Source) (Answer, error) {
+	t.Helper()
 	testenv.Need(t, "apt-get")
-	out := filepath.Join(t.TempDir(), "answer.json")
-	err := Solve(t.Context(), SolveConfig{
-		Architecture: "amd64", Repo: repo, Out: out, Sets: sets,
-		Sources: append([]Source{{Dir: "0", Suite: "bookworm", Components: []string{"main"}}}, further...),
-	}, epoch)
-	if err != nil {
+	config.Architecture, config.Out = "amd64", filepath.Join(t.TempDir(), "answer.json")
+	config.Sources = append([]Source{{Dir: "0", Suite: "bookworm", Components: []string{"main"}}}, further...)
+	if err := Solve(t.Context(), config, epoch); err != nil {
 		return nil, err
 	}
-	data, err := os.ReadFile(out)
+	data, err := os.ReadFile(config.Out)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +163,44 @@ func TestAPackageThatIsThereIsNotInstalledAgain(t *testing.T) {
 	}
 	if want := []ID{{"keys", "1.6", "amd64"}}; !reflect.DeepEqual(answer["extra"], want) {
 		t.Errorf("on a system with libkeys, keys needs %v, want %v", answer["extra"], want)
+	}
+}
+
+// An earlier lock has a bash that the archive has no longer.
+func TestSetsGoOnTopOfWhatIsGiven(t *testing.T) {
+	repo := repository(t,
+		"Package: libc6\nVersion: 2.36-9\n",
+		"Package: bash\nVersion: 5.3\nPre-Depends: libc6\n",
+		"Package: agent\nVersion: 1\nDepends: bash\n",
+		"Package: newer\nVersion: 1\nDepends: bash (>= 5.3)\n",
+	)
+	kept := "Package: bash\nVersion: 5.2\nArchitecture: amd64\nPre-Depends: libc6\nMaintainer: N <n@example.org>\nDescription: x\n"
+	if err := os.WriteFile(filepath.Join(repo, "kept"), []byte(kept), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	given := []ID{{"libc6", "2.36-9", "amd64"}, {"bash", "5.2", "amd64"}}
+	sets := []Set{
+		{Name: "os", Given: given},
+		{Name: "agent", Install: []string{"agent"}, On: []string{"os"}},
+		{Name: "newer", Install: []string{"newer"}, On: []string{"os"}},
+	}
+	config := SolveConfig{Repo: repo, Kept: "kept", Sets: sets}
+	answer, err := solveConfig(t, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for set, want := range map[string][]ID{
+		"os":    given,
+		"agent": {{"agent", "1", "amd64"}},
+		"newer": {{"bash", "5.3", "amd64"}, {"newer", "1", "amd64"}},
+	} {
+		if !reflect.DeepEqual(answer[set], want) {
+			t.Errorf("set %s is %v, want %v", set, answer[set], want)
+		}
+	}
+	config.Kept = ""
+	if _, err := solveConfig(t, config); err == nil || !strings.Contains(err.Error(), "1 installed packages are in no index") {
+		t.Errorf("without the stanza of what is kept: error %v", err)
 	}
 }
 
