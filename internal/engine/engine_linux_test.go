@@ -264,10 +264,12 @@ func TestResultsAreReadWhereTheyLieAndTheSecondTimeNothingRuns(t *testing.T) {
 	}
 }
 
-// overlays lists the mount points of overlays.
-func overlays(t *testing.T) []string {
+// overlays lists the mount points of overlays of the fixture's folders.
+func (f *fixture) overlays(t *testing.T) []string {
 	t.Helper()
-	found, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("overlay"))
+	found, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return m.FSType != "overlay" || !strings.Contains(m.VFSOptions, f.dir), false // others build, too
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,14 +285,22 @@ func TestAUseThatFailsIsNoFailureOfTheEngine(t *testing.T) {
 	e := f.open(t, nil)
 	failure := fault.New(fault.NoSpace, "free some", "no room")
 	states := []llb.State{f.step("sparse"), llb.Scratch().File(llb.Mkdir("/a", 0o755)).File(llb.Mkdir("/b", 0o755))}
-	before := overlays(t)
-	if err := e.Mounted(t.Context(), "read", states, func([]string) error { return failure }); !errors.Is(err, failure) || err.Error() != failure.Error() {
+	before := f.overlays(t)
+	var within []string
+	err := e.Mounted(t.Context(), "read", states, func([]string) error {
+		within = f.overlays(t)
+		return failure
+	})
+	if !errors.Is(err, failure) || err.Error() != failure.Error() {
 		t.Errorf("%v, want %v", err, failure)
 	}
-	if after := overlays(t); !slices.Equal(before, after) {
+	if len(within) == len(before) {
+		t.Error("nothing was mounted")
+	}
+	if after := f.overlays(t); !slices.Equal(before, after) {
 		t.Errorf("mounted: %q, before: %q", after, before)
 	}
-	err := e.Mounted(t.Context(), "read", []llb.State{f.step("fail")}, func([]string) error {
+	err = e.Mounted(t.Context(), "read", []llb.State{f.step("fail")}, func([]string) error {
 		t.Error("what failed is used")
 		return nil
 	})
@@ -536,15 +546,20 @@ func TestWhatAKilledEngineLeftIsSweptAtTheNextStart(t *testing.T) {
 		t.Fatalf("workers %q, %v", workers, err)
 	}
 	half := filepath.Join(workers[0], "content", "ingest", "half")
-	if err := os.MkdirAll(half, 0o755); err != nil {
-		t.Fatal(err)
+	probe := filepath.Join(f.root(), probesFolder, "qemu-check1") // as if it had been killed at its start
+	for _, dir := range []string{half, probe} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	f.started(t)
 	if left := mounts(t, f.root()); len(left) > 0 {
 		t.Errorf("still mounted: %v", left)
 	}
-	if _, err := os.Stat(half); err == nil {
-		t.Error("a blob that was half copied is still there")
+	for what, left := range map[string]string{"a blob that was half copied": half, "a program for another architecture": probe} {
+		if _, err := os.Stat(left); err == nil {
+			t.Errorf("%s is still there", what)
+		}
 	}
 	deadline := time.Now().Add(10 * time.Second)
 	for time.Now().Before(deadline) {

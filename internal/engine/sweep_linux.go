@@ -29,10 +29,11 @@ func removeIngests(worker string) {
 }
 
 // sweep ends and unmounts what a killed predecessor left: containers that
-// still run, and the mounts of their root file systems and of results. Call it only
+// still run, the mounts of their root file systems and of results, and probes. Call it only
 // while holding the lock on root. What can't be removed is no error here: the
 // step that meets it will say so.
 func sweep(ctx context.Context, root string) {
+	_ = os.RemoveAll(filepath.Join(root, probesFolder))
 	workers, _ := filepath.Glob(filepath.Join(root, workerPattern)) // no bad pattern
 	for _, worker := range workers {
 		sweepWorker(ctx, worker)
