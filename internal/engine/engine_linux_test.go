@@ -547,7 +547,8 @@ func TestWhatAKilledEngineLeftIsSweptAtTheNextStart(t *testing.T) {
 	}
 	half := filepath.Join(workers[0], "content", "ingest", "half")
 	probe := filepath.Join(f.root(), probesFolder, "qemu-check1") // as if it had been killed at its start
-	for _, dir := range []string{half, probe} {
+	point := filepath.Join(f.root(), mountsFolder, "containerd-mount1")
+	for _, dir := range []string{half, probe, point} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -556,7 +557,7 @@ func TestWhatAKilledEngineLeftIsSweptAtTheNextStart(t *testing.T) {
 	if left := mounts(t, f.root()); len(left) > 0 {
 		t.Errorf("still mounted: %v", left)
 	}
-	for what, left := range map[string]string{"a blob that was half copied": half, "a program for another architecture": probe} {
+	for what, left := range map[string]string{"a blob that was half copied": half, "a program for another architecture": probe, "a mount point": point} {
 		if _, err := os.Stat(left); err == nil {
 			t.Errorf("%s is still there", what)
 		}

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -35,10 +36,9 @@ func number(t *testing.T, variable string, otherwise uint64) uint64 {
 
 // A build is killed at a random moment, again and again on what the one before
 // it left, until one comes through; then another starts from nothing. After each
-// kill everything that has its final name is whole. Two rows of builds run side by
-// side, as they would on a machine that builds for several people.
+// kill everything that has its final name is whole. Rows of builds run side by side,
+// as they would on a machine that builds for several people.
 func TestABuildThatIsKilledAtAnyMomentLeavesNothingHalfWritten(t *testing.T) {
-	const rows = 2
 	mirror := needArchive(t).serve(t, nil)
 	want := cleanBuild(t)
 	seed := number(t, seedVariable, uint64(time.Now().UnixNano()))
@@ -96,6 +96,9 @@ func killRow(t *testing.T, mirror string, want digests, random *rand.Rand, total
 func killAfter(t *testing.T, b build, delay time.Duration, environment ...string) bool {
 	t.Helper()
 	cmd := b.command(t, environment...)
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	cmd.WaitDelay = time.Second // a container of a killed build may hold them open
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +108,7 @@ func killAfter(t *testing.T, b build, delay time.Duration, environment ...string
 		return true
 	}
 	if err != nil {
-		t.Fatalf("a build on what a killed one left: %v", err)
+		t.Fatalf("a build on what a killed one left: %v\n%s", err, output.String())
 	}
 	return false
 }

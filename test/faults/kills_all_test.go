@@ -2,8 +2,8 @@
 
 package faults
 
-// kills is the number of builds that make test-all kills.
-const kills = 1000
+// kills is the number of builds that make test-all kills, in rows side by side.
+const kills, rows = 1000, 2
 
 // damagedDatabases are the engine's: the first pages of each, which have
 // checksums, then half of the others.
