@@ -67,13 +67,20 @@ func TestUbuntuIsBuiltFromACompanysArchive(t *testing.T) {
 	})
 }
 
-// locks checks the lock of a release: the archive's packages, the newest of
-// them, and who vouched for them.
-func (a *ubuntuArchive) locks(t *testing.T, version, kernel string) {
-	l, err := lock.Read(strings.TrimSpace(must(t, "lock", "-f", a.spec(version, a.key), "--progress", "plain").out))
+// locked locks a spec and returns the lock.
+func locked(t *testing.T, spec string, flags ...string) *lock.Lock {
+	t.Helper()
+	l, err := lock.Read(strings.TrimSpace(must(t, append([]string{"lock", "-f", spec, "--progress", "plain"}, flags...)...).out))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
+
+// locks checks the lock of a release: the archive's packages, the newest of
+// them, and who vouched for them.
+func (a *ubuntuArchive) locks(t *testing.T, version, kernel string) {
+	l := locked(t, a.spec(version, a.key))
 	if len(l.OS.Archives) != 3 {
 		t.Errorf("archives %+v", l.OS.Archives)
 	}
@@ -96,16 +103,9 @@ func (a *ubuntuArchive) locks(t *testing.T, version, kernel string) {
 // first lock says stays, although no index has one of its packages any longer.
 func (a *ubuntuArchive) keeps(t *testing.T) {
 	spec := a.spec("24.04", a.key)
-	locked := func(args ...string) *lock.Lock {
-		l, err := lock.Read(strings.TrimSpace(must(t, append([]string{"lock", "-f", spec, "--progress", "plain"}, args...)...).out))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
-	}
-	first := locked("--set", "spec.packages=[]")
+	first := locked(t, spec, "--set", "spec.packages=[]")
 	a.moveOn("24.04")
-	kept, anew := locked("--keep"), locked()
+	kept, anew := locked(t, spec, "--keep"), locked(t, spec)
 	for part, same := range map[string]bool{
 		"the operating system": reflect.DeepEqual(kept.OS, first.OS) && kept.Epoch.Equal(first.Epoch),
 		"the tools":            reflect.DeepEqual(kept.Tools, first.Tools),

@@ -35,10 +35,17 @@ func Known() v1alpha1.Known {
 // Fits says whether a lock was made for what the image asks for. It may hold
 // more infrastructures than the image names.
 func Fits(l *lock.Lock, image *v1alpha1.NodeImage) bool {
-	return l.Inputs == image.Inputs() && !slices.ContainsFunc(image.Spec.Infrastructures, func(name string) bool {
-		_, locked := l.Infrastructure(name)
-		return !locked
-	})
+	return l.Inputs == image.Inputs() && len(unlocked(image.Spec.Infrastructures, l)) == 0
+}
+
+// unlocked returns the infrastructures of which the lock says nothing, by name.
+func unlocked(infrastructures []string, l *lock.Lock) (missing []string) {
+	for _, name := range slices.Sorted(slices.Values(infrastructures)) {
+		if _, locked := l.Infrastructure(name); !locked {
+			missing = append(missing, name)
+		}
+	}
+	return missing
 }
 
 // Lock resolves every input of the image to what the archives and the Go proxy

@@ -133,16 +133,6 @@ func targetSets(image *v1alpha1.NodeImage, now *packages.Snapshot, kept keeping,
 	return sets, nil
 }
 
-// unlocked returns the infrastructures of which the lock says nothing, by name.
-func unlocked(infrastructures []string, l *lock.Lock) (missing []string) {
-	for _, name := range slices.Sorted(slices.Values(infrastructures)) {
-		if _, locked := l.Infrastructure(name); !locked {
-			missing = append(missing, name)
-		}
-	}
-	return missing
-}
-
 // newest returns the newest date among archives.
 func newest(archives []lock.Archive) (date time.Time) {
 	for _, archive := range archives {
