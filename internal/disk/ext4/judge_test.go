@@ -1,7 +1,10 @@
 package ext4_test
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -11,6 +14,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"nodesmith.dev/nodesmith/internal/disk/ext4"
@@ -297,22 +301,13 @@ func TestTheCopiesOfTheSuperblockServe(t *testing.T) {
 
 // A kernel sees what went in, and goes on from it.
 func TestAKernelTakesTheFileSystem(t *testing.T) {
-	testenv.Need(t, "mount", "umount")
+	testenv.Need(t, "mount", "umount", "unshare")
 	testenv.NeedRoot(t)
 	r := newRandom(6, len(stages))
 	r.grow(400)
 	r.wide(3000, 100)
 	image := put(t, judged(512), r.entries)
-	at := t.TempDir()
-	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "loop", image, at).CombinedOutput(); err != nil {
-		testenv.Lacks(t, "a loop device: "+string(out))
-	}
-	mounted := true
-	t.Cleanup(func() {
-		if mounted {
-			run(t, "umount", at)
-		}
-	})
+	at, unmount := mountApart(t, image)
 	compareHost(t, at, r.entries)
 	var wide string
 	for _, e := range r.entries {
@@ -328,9 +323,44 @@ func TestAKernelTakesTheFileSystem(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(at, r.dirs[1])); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "umount", at)
-	mounted = false
+	unmount()
 	run(t, "e2fsck", "-fn", image)
+}
+
+// mountApart mounts the file system in a mount name space that no other process has,
+// and returns where it is seen and what unmounts it. A process that copies the mounts
+// of this one, as a container's beginning does, would keep it in use after that, and
+// its journal open.
+func mountApart(t *testing.T, image string) (at string, unmount func()) {
+	t.Helper()
+	at = t.TempDir()
+	// It ends with its standard input, also when this process is killed.
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "unshare", "--mount", "--propagation", "slave", "sh", "-c",
+		`mount -o loop "$0" "$1" && echo mounted && read -r end; umount "$1"`, image, at)
+	var failure strings.Builder
+	cmd.Stderr = &failure
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	unmount = sync.OnceFunc(func() {
+		if err := errors.Join(stdin.Close(), cmd.Wait()); err != nil {
+			t.Errorf("unmounting %s: %v: %s", image, err, &failure)
+		}
+	})
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "mounted\n" {
+		_ = cmd.Wait()
+		testenv.Lacks(t, "a loop device: "+failure.String())
+	}
+	t.Cleanup(unmount)
+	return fmt.Sprintf("/proc/%d/root%s", cmd.Process.Pid, at), unmount
 }
 
 // compareHost holds what the kernel shows against the entries.
