@@ -18,6 +18,7 @@ import (
 
 	"nodesmith.dev/nodesmith/internal/fault"
 	"nodesmith.dev/nodesmith/internal/rootless"
+	"nodesmith.dev/nodesmith/internal/scratch"
 )
 
 // streams are where a command writes.
@@ -33,6 +34,10 @@ func Main(args []string, out, errOut io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	context.AfterFunc(ctx, stop)
+	// Where no folder can be made, the command that needs one says so.
+	if end, err := scratch.Own(); err == nil {
+		defer func() { _ = end() }() // what it can't remove goes with the next one
+	}
 	// BuildKit and containerd log what matters to a daemon's operator; what
 	// fails comes back as an error.
 	logrus.SetOutput(io.Discard)

@@ -29,8 +29,6 @@ type pruneDocument struct {
 	Kinds  []pruneKind `json:"kinds"`
 	// Images are those that went by --keep.
 	Images []imageEntry `json:"images"`
-	// Swept is how many temporary folders of killed processes went.
-	Swept int `json:"swept"`
 }
 
 type pruneKind struct {
@@ -130,7 +128,7 @@ func (f pruneFlags) options(c *cobra.Command, s streams) (o housekeeping.Options
 }
 
 func pruned(r housekeeping.Report, look bool) pruneDocument {
-	d := pruneDocument{APIVersion: pruneVersion, Kind: report.PruneKind, DryRun: look, Kinds: []pruneKind{}, Images: []imageEntry{}, Swept: r.Swept}
+	d := pruneDocument{APIVersion: pruneVersion, Kind: report.PruneKind, DryRun: look, Kinds: []pruneKind{}, Images: []imageEntry{}}
 	for _, k := range r.Kinds {
 		kind := pruneKind{
 			Kind: k.Name, Path: k.Path, BeforeBytes: k.Bytes, FreedBytes: k.Freed, AfterBytes: k.Bytes - k.Freed, Policy: k.Policy, Note: k.Note,
@@ -183,9 +181,6 @@ func printPruned(w io.Writer, r housekeeping.Report, look bool) error {
 	}
 	for _, i := range r.Images {
 		fmt.Fprintf(w, "image %s %s\n", i.Reference(), images)
-	}
-	if r.Swept > 0 {
-		fmt.Fprintf(w, "%d temporary folders of killed processes removed\n", r.Swept)
 	}
 	if err := printNotes(w, r); err != nil {
 		return err

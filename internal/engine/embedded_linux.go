@@ -229,9 +229,6 @@ func embed(ctx context.Context, options Options, interrupted <-chan struct{}) (_
 	// copies would get their modes cut by the caller's umask.
 	syscall.Umask(0)
 	fscopy.UmaskIsZero = true
-	if err := keepTemporary(options.Root); err != nil {
-		return connection{}, err
-	}
 
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {

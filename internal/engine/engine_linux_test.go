@@ -546,21 +546,15 @@ func TestWhatAKilledEngineLeftIsSweptAtTheNextStart(t *testing.T) {
 		t.Fatalf("workers %q, %v", workers, err)
 	}
 	half := filepath.Join(workers[0], "content", "ingest", "half")
-	probe := filepath.Join(f.root(), probesFolder, "qemu-check1") // as if it had been killed at its start
-	point := filepath.Join(f.root(), mountsFolder, "containerd-mount1")
-	for _, dir := range []string{half, probe, point} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.MkdirAll(half, 0o755); err != nil {
+		t.Fatal(err)
 	}
 	f.started(t)
 	if left := mounts(t, f.root()); len(left) > 0 {
 		t.Errorf("still mounted: %v", left)
 	}
-	for what, left := range map[string]string{"a blob that was half copied": half, "a program for another architecture": probe, "a mount point": point} {
-		if _, err := os.Stat(left); err == nil {
-			t.Errorf("%s is still there", what)
-		}
+	if _, err := os.Stat(half); err == nil {
+		t.Error("a blob that was half copied is still there")
 	}
 	deadline := time.Now().Add(10 * time.Second)
 	for time.Now().Before(deadline) {

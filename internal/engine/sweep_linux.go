@@ -29,7 +29,7 @@ func removeIngests(worker string) {
 }
 
 // sweep ends and unmounts what a killed predecessor left: containers that
-// still run, the mounts of their root file systems and of results, and temporary files. Call it only
+// still run, the mounts of their root file systems and of results. Call it only
 // while holding the lock on root. What can't be removed is no error here: the
 // step that meets it will say so.
 func sweep(ctx context.Context, root string) {
@@ -37,7 +37,6 @@ func sweep(ctx context.Context, root string) {
 	for _, worker := range workers {
 		sweepWorker(ctx, worker)
 	}
-	sweepTemporary(root)
 }
 
 // workerPattern is what BuildKit calls the folder of a worker: by its snapshotter.

@@ -22,7 +22,6 @@ import (
 	"nodesmith.dev/nodesmith/internal/host"
 	"nodesmith.dev/nodesmith/internal/lru"
 	"nodesmith.dev/nodesmith/internal/publish"
-	"nodesmith.dev/nodesmith/internal/scratch"
 	"nodesmith.dev/nodesmith/internal/source/gomodules"
 	"nodesmith.dev/nodesmith/internal/source/registry"
 	"nodesmith.dev/nodesmith/internal/store"
@@ -61,8 +60,6 @@ type Report struct {
 	Kinds []Kind
 	// Images are those that went by Options.Keep.
 	Images []store.Image
-	// Swept is how many temporary folders of killed processes went.
-	Swept int
 }
 
 // compileKind is the part of the engine's cache that compilers keep.
@@ -139,10 +136,7 @@ func besidesEngine(ctx context.Context, o Options, free bool) (r Report, err err
 		return r, err
 	}
 	r.Kinds, r.Images = append(r.Kinds, k), gone
-	if !o.Look {
-		r.Swept, err = scratch.Sweep("", scratch.Prefix)
-	}
-	return r, err
+	return r, nil
 }
 
 // inUse is why a folder of the caches is left alone.

@@ -14,7 +14,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"nodesmith.dev/nodesmith/internal/fault"
-	"nodesmith.dev/nodesmith/internal/scratch"
 )
 
 // Variables by which the processes of one command know of each other.
@@ -51,20 +50,15 @@ func Enter(runtimeDir string) error {
 			return err
 		}
 	}
-	state, err := scratch.New("", scratch.Prefix+"rootless-")
+	state, err := os.MkdirTemp("", "rootless-")
 	if err != nil {
-		return err
+		return fault.NoSpaceOr(fmt.Errorf("a folder for the user namespace: %w", err))
 	}
-	defer func() { _ = state.Close() }() // the next one removes it else
-	// RootlessKit locks its folder too, and would wait for this process's lock.
-	kit := filepath.Join(state.Path(), "rootlesskit")
-	if err := os.Mkdir(kit, 0o700); err != nil {
-		return err
-	}
-	logrus.SetOutput(io.Discard) // what matters comes back as an error
+	defer func() { _ = os.RemoveAll(state) }() // or it goes with the process's others
+	logrus.SetOutput(io.Discard)               // what matters comes back as an error
 	err = ended(parent.Parent(parent.Opt{
 		PipeFDEnvKey: pipeVariable, ChildUseActivationEnvKey: activationVariable,
-		StateDir: kit, StateDirEnvKey: stateVariable, Propagation: "rprivate",
+		StateDir: state, StateDirEnvKey: stateVariable, Propagation: "rprivate",
 	}))
 	if _, ok := ExitCode(err); ok {
 		return err

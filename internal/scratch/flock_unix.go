@@ -29,7 +29,7 @@ func create(parent, prefix string) (*Dir, error) {
 			}
 			err = errors.Join(err, unlock(lock))
 		}
-		if !errors.Is(err, fs.ErrNotExist) { // else another process swept it meanwhile
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errOwned) { // else another process sweeps it
 			return nil, errors.Join(err, os.RemoveAll(before))
 		}
 	}
@@ -77,6 +77,6 @@ func sweep(path string) (gone bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	err = os.RemoveAll(path)
+	err = remove(path)
 	return err == nil, errors.Join(err, unlock(lock))
 }

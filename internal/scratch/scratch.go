@@ -7,6 +7,9 @@
 // and Sweep does nothing else. A folder gets a name that they look at only once it
 // is locked, so none is ever seen without its owner's lock. Where folders can't be
 // locked (Windows) they are ordinary temporary folders, which nobody sweeps.
+//
+// Own does the same for every temporary file of a process, those of libraries and of
+// the programs that it runs among them.
 package scratch
 
 import (
@@ -51,7 +54,7 @@ func (d *Dir) Path() string { return d.path }
 
 // Close removes the folder with everything in it, and ends its lock after that.
 func (d *Dir) Close() error {
-	err := os.RemoveAll(d.path)
+	err := remove(d.path)
 	if d.lock != nil {
 		err = errors.Join(err, unlock(d.lock))
 	}
