@@ -335,6 +335,9 @@ func newWorker(ctx context.Context, options Options, snapshotter *ctdsnapshot.Sn
 	}
 	factory := runc.SnapshotterFactory{Name: name}
 	factory.New = func(root string) (made ctdsnapshot.Snapshotter, err error) {
+		if err := removeUnrecorded(ctx, root); err != nil {
+			return nil, fmt.Errorf("snapshots in %s: %w", root, err)
+		}
 		if factory.Name == nativeSnapshotter {
 			made, err = native.NewSnapshotter(root)
 		} else {

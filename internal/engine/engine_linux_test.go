@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -549,12 +550,37 @@ func TestWhatAKilledEngineLeftIsSweptAtTheNextStart(t *testing.T) {
 	if err := os.MkdirAll(half, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	f.started(t)
+	// As if it had been killed while it made a snapshot: its folder has a name already,
+	// which is a number, and is in no database.
+	snapshots := filepath.Join(workers[0], "snapshots", "snapshots")
+	recorded, err := os.ReadDir(snapshots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := 0
+	for _, folder := range recorded {
+		n, err := strconv.Atoi(folder.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = max(last, n)
+	}
+	unrecorded := filepath.Join(snapshots, strconv.Itoa(last+1))
+	if err := os.MkdirAll(filepath.Join(unrecorded, "fs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	e := f.started(t)
 	if left := mounts(t, f.root()); len(left) > 0 {
 		t.Errorf("still mounted: %v", left)
 	}
 	if _, err := os.Stat(half); err == nil {
 		t.Error("a blob that was half copied is still there")
+	}
+	if _, err := os.Stat(unrecorded); err == nil {
+		t.Error("a snapshot that is not recorded is still there")
+	}
+	if err := e.Solve(t.Context(), "after it", f.step("sparse")); err != nil {
+		t.Error(err)
 	}
 	deadline := time.Now().Add(10 * time.Second)
 	for time.Now().Before(deadline) {

@@ -3,12 +3,16 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/containerd/containerd/v2/core/snapshots/storage"
+	"github.com/containerd/errdefs"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
@@ -96,4 +100,40 @@ func unmountResults(snapshots string) {
 			_ = os.Remove(m.Mountpoint)
 		}
 	}
+}
+
+// removeUnrecorded removes the folders of snapshots that the snapshotter's database does
+// not know. Its number and its folder's name come before its record is written, so that
+// a kill between them leaves a folder in the way of the next snapshot, which has the same
+// number.
+func removeUnrecorded(ctx context.Context, root string) (err error) {
+	folder := filepath.Join(root, "snapshots")
+	entries, err := os.ReadDir(folder)
+	if errors.Is(err, fs.ErrNotExist) || len(entries) == 0 {
+		return nil // never used
+	}
+	if err != nil {
+		return err
+	}
+	store, err := storage.NewMetaStore(filepath.Join(root, "metadata.db"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	ctx, transaction, err := store.TransactionContext(ctx, false)
+	if err != nil {
+		return err
+	}
+	recorded, err := storage.IDMap(ctx)
+	if err := errors.Join(err, transaction.Rollback()); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	for _, e := range entries {
+		if _, known := recorded[e.Name()]; !known {
+			if err := os.RemoveAll(filepath.Join(folder, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
