@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	ctdsnapshot "github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/plugins/snapshots/native"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay"
@@ -229,6 +230,10 @@ func embed(ctx context.Context, options Options, interrupted <-chan struct{}) (_
 	// copies would get their modes cut by the caller's umask.
 	syscall.Umask(0)
 	fscopy.UmaskIsZero = true
+	// containerd asked where temporary files go before main could say.
+	if err := mount.SetTempMountLocation(os.TempDir()); err != nil {
+		return connection{}, fmt.Errorf("the folder for temporary files: %w", err)
+	}
 
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
