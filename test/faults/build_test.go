@@ -36,6 +36,7 @@ import (
 	"nodesmith.dev/nodesmith/internal/lock"
 	"nodesmith.dev/nodesmith/internal/progress"
 	"nodesmith.dev/nodesmith/internal/rootless"
+	"nodesmith.dev/nodesmith/internal/scratch"
 	"nodesmith.dev/nodesmith/internal/source/packages"
 )
 
@@ -107,6 +108,12 @@ func buildMain(config string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	end, err := scratch.Own() // as package cli has it
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return fault.Internal.ExitCode()
+	}
+	defer func() { _ = end() }() // what it can't remove goes with the next one
 	var b build
 	data, err := os.ReadFile(config)
 	if err == nil {
