@@ -44,11 +44,11 @@ quietly build "$work/further" --set "$here"
 seconds "a further infrastructure: vSphere's packages installed, an OVA made" build "$work/further" --set "$here" --infrastructure qemu,vsphere
 
 if [ -n "${BENCH_PATCH:-}" ]; then
-    quietly build "$work/compiled" --set metadata.name=patched --set "spec.kubernetes.version=$BENCH_PATCH"
+    patch="spec.kubernetes.version=$BENCH_PATCH"
+    quietly build "$work/compiled" --set metadata.name=patched --set "$patch"
     for formats in '' ova,vhd; do
         quietly build "$work/before$formats" --set "spec.formats=[$formats]"
-        quietly bin/nodesmith lock -f "$spec" -o "$work/before$formats" --set "spec.kubernetes.version=$BENCH_PATCH" --progress plain
-        seconds "Kubernetes $BENCH_PATCH in place of v1.34.0: qcow2${formats:+,$formats}" build "$work/before$formats" --locked --set "spec.kubernetes.version=$BENCH_PATCH" --set "spec.formats=[$formats]" --set "spec.files=[{path: /etc/motd, content: $EPOCHREALTIME}]"
+        seconds "Kubernetes $BENCH_PATCH in place of v1.34.0, locking included: qcow2${formats:+,$formats}" build "$work/before$formats" --set "$patch" --set "spec.formats=[$formats]" --set "spec.files=[{path: /etc/motd, content: $EPOCHREALTIME}]"
     done
 fi
 

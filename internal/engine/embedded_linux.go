@@ -288,7 +288,7 @@ func newController(ctx context.Context, options Options, sessions *session.Manag
 		}
 	}()
 	workers := &worker.Controller{}
-	if err := workers.Add(&mountingWorker{w}); err != nil {
+	if err := workers.Add(&mountingWorker{&compilingWorker{w, places()}}); err != nil {
 		return nil, err
 	}
 	cache, err := bboltcachestorage.NewStore(filepath.Join(options.Root, "cache.db"))
@@ -351,11 +351,8 @@ func newWorker(ctx context.Context, options Options, snapshotter *ctdsnapshot.Sn
 		*snapshotter = made
 		return made, err
 	}
-	// As many steps at once as there are cores: each may be a compiler that
-	// uses all of them, and memory is bounded by their number.
-	parallel := semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))
 	worker, err := runc.NewWorkerOpt(options.Root, factory, userns.RunningInUserNS(), oci.ProcessSandbox, nil, nil,
-		netproviders.Opt{Mode: "host"}, nil, "", "", false, parallel, "", "", nil)
+		netproviders.Opt{Mode: "host"}, nil, "", "", false, places(), "", "", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -370,6 +367,10 @@ func newWorker(ctx context.Context, options Options, snapshotter *ctdsnapshot.Sn
 	}
 	return base.NewWorker(ctx, worker)
 }
+
+// places are for as many steps at once as there are cores. Each may use all of them;
+// memory is bounded by their number.
+func places() *semaphore.Weighted { return semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))) }
 
 const nativeSnapshotter = "native"
 

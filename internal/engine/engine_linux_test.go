@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -492,6 +495,44 @@ func TestWhatAStoppedMachineLeftIsMadeAnew(t *testing.T) {
 				t.Errorf("it ran %v again", r.names)
 			}
 		})
+	}
+}
+
+func TestAStepDoesNotWaitForCompilersToEnd(t *testing.T) {
+	f := newFixture(t)
+	program, err := f.inputs.Content(t.Context(), "guest", bundle.File{Name: "guest", Mode: 0o755, Path: f.guest})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const more = 2 // that wait for a place
+	compilers := make([]llb.State, runtime.GOMAXPROCS(0)+more)
+	for i := range compilers {
+		compilers[i] = llb.Scratch().Run(llb.Args([]string{"/program/guest", "sleep", strconv.Itoa(i)}), llb.Network(pb.NetMode_NONE),
+			llb.AddMount("/program", program, llb.Readonly), llb.AddMount("/cache", llb.Scratch(), llb.AsPersistentCacheDir("go", llb.CacheMountShared)),
+		).AddMount("/out", llb.Scratch())
+	}
+	var sleeping atomic.Int64
+	e := f.open(t, func(event *client.SolveStatus) { sleeping.Add(int64(len(event.Logs))) })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- e.Solve(ctx, "compilers", llb.Merge(compilers)) }()
+	testenv.Eventually(t, time.Minute, func() error {
+		if n, want := sleeping.Load(), int64(len(compilers)-more); n != want {
+			return fmt.Errorf("%d compilers run, want %d", n, want)
+		}
+		return nil
+	})
+	within, end := context.WithTimeout(ctx, time.Minute)
+	defer end()
+	if err := e.Solve(within, "a step", f.step("sparse")); err != nil {
+		t.Error(err)
+	}
+	if n := sleeping.Load(); n != int64(len(compilers)-more) {
+		t.Errorf("%d compilers run, want %d", n, len(compilers)-more)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the compilers ended: %v", err)
 	}
 }
 

@@ -13,11 +13,11 @@ import (
 	"github.com/moby/buildkit/exporter"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/snapshot"
-	"github.com/moby/buildkit/worker/base"
+	"github.com/moby/buildkit/worker"
 )
 
-// mountingWorker is BuildKit's worker with one exporter more.
-type mountingWorker struct{ *base.Worker }
+// mountingWorker is a worker with one exporter more.
+type mountingWorker struct{ worker.Worker }
 
 func (w *mountingWorker) Exporter(name string, sessions *session.Manager) (exporter.Exporter, error) {
 	if name == mountExporter {
