@@ -13,11 +13,11 @@ import (
 // remove removes the folder, but nothing that is mounted in it: a killed engine leaves
 // its results so, whose files are the engine's.
 func remove(path string) error {
-	real, err := filepath.EvalSymlinks(path)
+	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return os.RemoveAll(path)
 	}
-	inside, err := mountinfo.GetMounts(mountinfo.PrefixFilter(real))
+	inside, err := mountinfo.GetMounts(mountinfo.PrefixFilter(resolved))
 	if err != nil {
 		return fmt.Errorf("what is mounted in %s: %w", path, err)
 	}
@@ -26,5 +26,5 @@ func remove(path string) error {
 			return fmt.Errorf("unmount %s: %w", m.Mountpoint, err)
 		}
 	}
-	return os.RemoveAll(real)
+	return os.RemoveAll(resolved)
 }
