@@ -1,4 +1,4 @@
-// Command step-install installs Debian packages inside the build engine.
+// Command step-install unpacks and installs Debian packages inside the build engine.
 package main
 
 import (
@@ -8,6 +8,7 @@ import (
 
 func main() {
 	stepmain.Main("step-install", map[string]stepmain.Verb{
+		"unpack":   stepmain.Of(install.Unpack),
 		"packages": stepmain.Of(install.Packages),
 	})
 }

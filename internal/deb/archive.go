@@ -32,13 +32,19 @@ func DataTar(ctx context.Context, archive io.Reader) (io.ReadCloser, error) {
 	return memberTar(ctx, archive, "data.tar")
 }
 
+// ControlTar is DataTar for control.tar: what the package says of itself, and its
+// maintainer's scripts.
+func ControlTar(ctx context.Context, archive io.Reader) (io.ReadCloser, error) {
+	return memberTar(ctx, archive, "control.tar")
+}
+
 // maxControl bounds a package's control file (bytes). Debian's longest is 20 KiB.
 const maxControl = 1 << 20
 
 // Control returns the control file of a .deb archive: the package's stanza, as
 // an index has it but for the archive's own address, size and digests.
 func Control(ctx context.Context, archive io.Reader) (_ []byte, err error) {
-	data, err := memberTar(ctx, archive, "control.tar")
+	data, err := ControlTar(ctx, archive)
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ func extract(t testing.TB, archive []byte) (string, error) {
 	if err != nil {
 		return dir, err
 	}
-	err = Unpack(t.Context(), root, data, Filter{}, &DirectoryTimes{})
+	err = Unpack(t.Context(), root, data, Filter{}, &DirectoryTimes{}, nil)
 	if cerr := data.Close(); err == nil {
 		err = cerr
 	}

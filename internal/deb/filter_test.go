@@ -1,6 +1,9 @@
 package deb
 
-import "testing"
+import (
+	"archive/tar"
+	"testing"
+)
 
 func TestFilterMatchesAsDpkgDoes(t *testing.T) {
 	filter := NewFilter(
@@ -17,11 +20,23 @@ func TestFilterMatchesAsDpkgDoes(t *testing.T) {
 		"/etc/[x]":                                true, // * is the only wildcard
 		"/etc/x":                                  false,
 	} {
-		if got := filter.leavesOut(path); got != leftOut {
+		if got := filter.leavesOut(path, tar.TypeReg); got != leftOut {
 			t.Errorf("%s: left out %v, want %v", path, got, leftOut)
 		}
 	}
-	if (Filter{}).leavesOut("/usr/share/doc/x") {
+	for path, leftOut := range map[string]bool{
+		"/usr/share/doc/bash":            false, // copyright is in it
+		"/usr/share/doc/bash/examples":   false,
+		"/usr/share/locale/de":           true,
+		"/usr/share/locale/locale.alias": false,
+	} {
+		for _, typeflag := range []byte{tar.TypeDir, tar.TypeSymlink} {
+			if got := filter.leavesOut(path, typeflag); got != leftOut {
+				t.Errorf("%s of type %c: left out %v, want %v", path, typeflag, got, leftOut)
+			}
+		}
+	}
+	if (Filter{}).leavesOut("/usr/share/doc/x", tar.TypeReg) {
 		t.Error("an empty filter leaves something out")
 	}
 }

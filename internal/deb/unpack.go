@@ -18,8 +18,11 @@ import (
 // root: os.Root refuses that, whatever the archive says. A file or link that
 // stands in the way is replaced; a directory that is there, or a link to one,
 // stays, and a file in its place is an error. What filter leaves out is skipped.
-// The times of directories are left to times, which several packages share.
-func Unpack(ctx context.Context, root *os.Root, data io.Reader, filter Filter, times *DirectoryTimes) error {
+// The times of directories are left to times, which several packages share. entry,
+// if it is not nil, sees each entry first, and whether filter leaves it out. By
+// changing the header's Name it has the entry written elsewhere, by a hard link's
+// Linkname has it linked to what was.
+func Unpack(ctx context.Context, root *os.Root, data io.Reader, filter Filter, times *DirectoryTimes, entry func(header *tar.Header, leftOut bool) error) error {
 	archive := tar.NewReader(data)
 	for {
 		header, err := archive.Next()
@@ -32,10 +35,16 @@ func Unpack(ctx context.Context, root *os.Root, data io.Reader, filter Filter, t
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		name := path.Clean(strings.TrimPrefix(header.Name, "/"))
-		if header.Typeflag != tar.TypeDir && filter.leavesOut("/"+name) {
+		leftOut := filter.leavesOut("/"+inTree(header.Name), header.Typeflag)
+		if entry != nil {
+			if err := entry(header, leftOut); err != nil {
+				return fmt.Errorf("data.tar: %s: %w", header.Name, err)
+			}
+		}
+		if leftOut {
 			continue
 		}
+		name := inTree(header.Name)
 		if err := unpackEntry(root, name, header, archive); err != nil {
 			return fmt.Errorf("data.tar: %s: %w", header.Name, err)
 		}
@@ -51,6 +60,9 @@ func Unpack(ctx context.Context, root *os.Root, data io.Reader, filter Filter, t
 	}
 	return nil
 }
+
+// inTree returns the path below a tree's root of a name in an archive.
+func inTree(name string) string { return path.Clean(strings.TrimPrefix(name, "/")) }
 
 func unpackEntry(root *os.Root, name string, header *tar.Header, content io.Reader) error {
 	if header.Typeflag == tar.TypeDir {
@@ -80,7 +92,7 @@ func unpackEntry(root *os.Root, name string, header *tar.Header, content io.Read
 		}
 		return root.Lchown(name, header.Uid, header.Gid)
 	case tar.TypeLink:
-		return root.Link(path.Clean(strings.TrimPrefix(header.Linkname, "/")), name)
+		return root.Link(inTree(header.Linkname), name)
 	default:
 		return fmt.Errorf("tar entry type %q is not one that packages hold", header.Typeflag)
 	}

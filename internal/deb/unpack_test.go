@@ -137,7 +137,7 @@ func TestUnpackNeverLeavesTheRoot(t *testing.T) {
 	for name, entries := range tests {
 		t.Run(name, func(t *testing.T) {
 			root, _, secret := cell(t)
-			if err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, entries...)), Filter{}, &DirectoryTimes{}); err == nil {
+			if err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, entries...)), Filter{}, &DirectoryTimes{}, nil); err == nil {
 				t.Error("no error")
 			}
 			outside(t, secret)
@@ -150,7 +150,7 @@ func TestUnpackNeverLeavesTheRoot(t *testing.T) {
 func TestUnpackReplacesALinkNotItsTarget(t *testing.T) {
 	root, inside, secret := cell(t)
 	archive := tarOf(t, symlink("a", "../outside/secret"), file("a"), symlink("b", "../outside/secret"), hardlink("c", "b"))
-	if err := Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}, &DirectoryTimes{}); err != nil {
+	if err := Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}, &DirectoryTimes{}, nil); err != nil {
 		t.Fatal(err)
 	}
 	outside(t, secret)
@@ -193,7 +193,7 @@ func TestUnpackLaysFilesOut(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			root, inside, secret := cell(t)
 			for _, entries := range [][]tar.Header{test.before, test.entries} {
-				if err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, entries...)), Filter{}, &DirectoryTimes{}); err != nil {
+				if err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, entries...)), Filter{}, &DirectoryTimes{}, nil); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -239,7 +239,7 @@ func TestUnpackKeepsOwnersModesAndTimes(t *testing.T) {
 		tar.Header{Name: "usr/bin/hard", Typeflag: tar.TypeLink, Linkname: "usr/bin/su", Mode: 0o4755, Uid: 5, Gid: 6},
 	)
 	var times DirectoryTimes
-	if err := Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}, &times); err != nil {
+	if err := Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}, &times, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := times.Set(root, time.Unix(0, 0)); err != nil {
@@ -276,7 +276,7 @@ func TestUnpackStopsWithItsContext(t *testing.T) {
 	root, inside, _ := cell(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Unpack(ctx, root, bytes.NewReader(tarOf(t, file("a"))), Filter{}, &DirectoryTimes{}); !errors.Is(err, context.Canceled) {
+	if err := Unpack(ctx, root, bytes.NewReader(tarOf(t, file("a"))), Filter{}, &DirectoryTimes{}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want the context's", err)
 	}
 	if entries, err := os.ReadDir(inside); err != nil || len(entries) > 0 {
@@ -286,7 +286,7 @@ func TestUnpackStopsWithItsContext(t *testing.T) {
 
 func TestUnpackNamesTheEntryThatFails(t *testing.T) {
 	root, _, _ := cell(t)
-	err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, file("./ok"), file("../outside/evil"))), Filter{}, &DirectoryTimes{})
+	err := Unpack(t.Context(), root, bytes.NewReader(tarOf(t, file("./ok"), file("../outside/evil"))), Filter{}, &DirectoryTimes{}, nil)
 	if err == nil || !strings.Contains(err.Error(), "../outside/evil") {
 		t.Errorf("error %v does not name the entry", err)
 	}
@@ -302,7 +302,7 @@ func TestTimesDoNotDependOnTheOrderOfPackages(t *testing.T) {
 		root, inside, _ := cell(t)
 		var times DirectoryTimes
 		for _, archive := range order {
-			if err := Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}, &times); err != nil {
+			if err := Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}, &times, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -342,7 +342,7 @@ func FuzzUnpack(f *testing.F) {
 			return
 		}
 		root, _, secret := cell(t)
-		_ = Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}, &DirectoryTimes{}) // what is refused does not matter, what gets out does
+		_ = Unpack(t.Context(), root, bytes.NewReader(archive), Filter{}, &DirectoryTimes{}, nil) // what is refused does not matter, what gets out does
 		outside(t, secret)
 	})
 }

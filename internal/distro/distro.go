@@ -42,6 +42,8 @@ type Release struct {
 	// Links and Presets are made before the first package is unpacked: link ->
 	// target, and the text of files that packages' scripts go by.
 	Links, Presets map[string]string
+	// Directories are made too, though Exclude leaves out what they are for.
+	Directories []string
 	// First are configured before all other essential packages.
 	First []string
 	// Exclude and Include are dpkg's path filters for what a node can do without.

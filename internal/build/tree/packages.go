@@ -112,11 +112,7 @@ func (b *Builder) unpack(ctx context.Context, title string, release distro.Relea
 		return llb.State{}, err
 	}
 	exec, err := b.run(ctx, step{
-		title: title, program: "packages", verb: "unpack", root: root,
-		config: packagestep.UnpackConfig{
-			Packages: packages.Names(set), From: debsDir, Out: outDir, Links: release.Links, Presets: release.Presets,
-			Exclude: release.Exclude, Include: release.Include,
-		},
+		title: title, program: "packages", verb: "unpack", root: root, config: unpacking(release, set),
 		mounts: []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)},
 	})
 	if err != nil {
@@ -125,39 +121,58 @@ func (b *Builder) unpack(ctx context.Context, title string, release distro.Relea
 	return exec.AddMount(outDir, llb.Scratch()), nil
 }
 
+func unpacking(release distro.Release, set []lock.Package) packagestep.UnpackConfig {
+	return packagestep.UnpackConfig{
+		Packages: packages.Names(set), From: debsDir, Out: outDir, Links: release.Links, Presets: release.Presets,
+		Directories: release.Directories, Exclude: release.Exclude, Include: release.Include,
+	}
+}
+
 // Tools returns the tree that the build's own programs come from.
 func (b *Builder) Tools(ctx context.Context, release distro.Release, l *lock.Lock) (llb.State, error) {
 	return b.unpacked(ctx, "tools", release, l.Tools.Packages)
 }
 
-// OS returns the operating system: every package of the set installed by the
-// release's own dpkg, in the tree itself, with no network.
+// OS returns the operating system: every package of the set unpacked as the
+// release's own dpkg would, then configured by that dpkg in the tree itself, with no
+// network.
 func (b *Builder) OS(ctx context.Context, tools, release distro.Release, l *lock.Lock) (llb.State, error) {
-	var ground, rest []lock.Package
+	config := install.Config{}
+	var ground []lock.Package
 	for _, p := range l.OS.Packages {
+		switch {
+		case !p.Ground:
+			config.Rest = append(config.Rest, toInstall(p))
+		case slices.Contains(release.First, p.Name):
+			config.First = append(config.First, toInstall(p))
+		default:
+			config.Ground = append(config.Ground, toInstall(p))
+		}
 		if p.Ground {
 			ground = append(ground, p)
-		} else {
-			rest = append(rest, p)
 		}
 	}
 	xz, err := b.unpacker(ctx, tools, l.Tools.Packages)
 	if err != nil {
 		return llb.State{}, err
 	}
-	unpacked, err := b.unpack(ctx, "os: unpack", release, ground, xz)
+	debs, err := b.packagesOf(ctx, "os: unpack", l.OS.Packages)
 	if err != nil {
 		return llb.State{}, err
 	}
-	config := install.Config{Rest: packages.Names(rest)}
-	for _, p := range ground {
-		if slices.Contains(release.First, p.Name) {
-			config.First = append(config.First, packages.Name(p))
-		} else {
-			config.Ground = append(config.Ground, packages.Name(p))
-		}
+	unpack, err := b.run(ctx, step{
+		title: "os: unpack", program: "install", verb: "unpack", root: xz,
+		config: install.UnpackConfig{UnpackConfig: unpacking(release, l.OS.Packages), Ground: packages.Names(ground)},
+		mounts: []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)},
+	})
+	if err != nil {
+		return llb.State{}, err
 	}
-	return b.configure(ctx, "os: configure", release, unpacked, l.OS.Packages, config, l.Epoch)
+	return b.configure(ctx, "os: configure", release, unpack.AddMount(outDir, llb.Scratch()), debs, config, l.Epoch)
+}
+
+func toInstall(p lock.Package) install.Package {
+	return install.Package{Name: p.Name, File: packages.Name(p)}
 }
 
 // AddPackages returns the tree with a further set of packages on top; the tree
@@ -166,20 +181,24 @@ func (b *Builder) AddPackages(ctx context.Context, title string, release distro.
 	if len(set.Packages) == 0 {
 		return tree, nil
 	}
-	config := install.Config{Rest: packages.Names(set.Packages)}
-	return b.configure(ctx, title+": configure", release, tree, set.Packages, config, l.Epoch)
-}
-
-func (b *Builder) configure(ctx context.Context, title string, release distro.Release, ground llb.State, set []lock.Package, config install.Config, epoch time.Time) (llb.State, error) {
-	debs, err := b.packagesOf(ctx, title, set)
+	config := install.Config{}
+	for _, p := range set.Packages {
+		config.Rest = append(config.Rest, toInstall(p))
+	}
+	title += ": configure"
+	debs, err := b.packagesOf(ctx, title, set.Packages)
 	if err != nil {
 		return llb.State{}, err
 	}
+	return b.configure(ctx, title, release, tree, debs, config, l.Epoch)
+}
+
+func (b *Builder) configure(ctx context.Context, title string, release distro.Release, unpacked, debs llb.State, config install.Config, epoch time.Time) (llb.State, error) {
 	config.From = debsDir
 	config.Exclude, config.Include = release.Exclude, release.Include
 	config.Host, config.Empty, config.Reset = release.Host, release.Empty, release.Reset
 	exec, err := b.run(ctx, step{
-		title: title, program: "install", verb: "packages", config: config, root: ground, epoch: epoch,
+		title: title, program: "install", verb: "packages", config: config, root: unpacked, epoch: epoch,
 		mounts: []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)},
 	})
 	if err != nil {

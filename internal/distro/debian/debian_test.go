@@ -83,6 +83,11 @@ func TestEveryReleaseIsComplete(t *testing.T) {
 					t.Errorf("preset %q: %q", name, text)
 				}
 			}
+			for _, name := range r.Directories {
+				if path.IsAbs(name) || path.Clean(name) != name {
+					t.Errorf("directory %q", name)
+				}
+			}
 			for name, list := range map[string][]string{
 				"packages": r.Packages, "first": r.First, "excluded": r.Exclude, "included": r.Include, "of the host": r.Host, "empty": r.Empty, "ext4 features": r.Ext4Features,
 			} {

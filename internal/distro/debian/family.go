@@ -2,7 +2,11 @@
 // Debian and Ubuntu.
 package debian
 
-import "nodesmith.dev/nodesmith/internal/distro"
+import (
+	"maps"
+
+	"nodesmith.dev/nodesmith/internal/distro"
+)
 
 // Family implements distro.Family.
 type Family struct{}
@@ -20,6 +24,8 @@ func family() distro.Release {
 			"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64",
 			"usr/bin/awk": "mawk",
 		},
+		Presets:      maps.Clone(presets),
+		Directories:  directories,
 		First:        []string{"base-passwd"},
 		Exclude:      exclude,
 		Include:      include,

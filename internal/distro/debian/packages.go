@@ -56,6 +56,21 @@ var (
 	include = []string{"/usr/share/doc/*/copyright", "/usr/share/locale/locale.alias"}
 )
 
+// directories: packages' scripts link or move manuals that are not there, and some
+// fail without their directory.
+var directories = []string{
+	"usr/share/man/man1", "usr/share/man/man2", "usr/share/man/man3", "usr/share/man/man4",
+	"usr/share/man/man5", "usr/share/man/man6", "usr/share/man/man7", "usr/share/man/man8",
+}
+
+// presets keep openssh-server from making keys, of a second and never the same,
+// which host removes: a node makes its own.
+var presets = map[string]string{
+	"etc/ssh/ssh_host_rsa_key": noKey, "etc/ssh/ssh_host_ecdsa_key": noKey, "etc/ssh/ssh_host_ed25519_key": noKey,
+}
+
+const noKey = "made at the first boot\n"
+
 // reset: open-iscsi's startup-checks.sh draws the name of an initiator whose
 // file says so.
 var reset = map[string]string{"/etc/iscsi/initiatorname.iscsi": "GenerateName=yes\n"}

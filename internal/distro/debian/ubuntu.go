@@ -73,10 +73,8 @@ func ubuntu(version, codename string) distro.Release {
 	r.Software = maps.Clone(software)
 	r.Software[distro.AzureAgent] = []string{"walinuxagent"}
 	r.Software[distro.HyperVDaemons] = []string{"linux-cloud-tools-virtual"}
-	r.Presets = map[string]string{
-		"etc/kernel-img.conf":            kernelLinks,
-		"etc/apt/preferences.d/no-snapd": noSnapd,
-	}
+	r.Presets["etc/kernel-img.conf"] = kernelLinks
+	r.Presets["etc/apt/preferences.d/no-snapd"] = noSnapd
 	r.Guest = distro.Guest{VMware: "ubuntu64Guest", CIM: 94}
 	r.Boot = distro.Boot{
 		Vendor: "ubuntu",

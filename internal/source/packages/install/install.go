@@ -7,6 +7,7 @@
 package install
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,9 +26,9 @@ type Config struct {
 	From string `json:"from"` // directory of the package files
 	// First and Ground are installed before the rest, in that order: the
 	// tree holds their files already. Empty for a set on top of a whole tree.
-	First  []string `json:"first,omitempty"`
-	Ground []string `json:"ground,omitempty"`
-	Rest   []string `json:"rest"`
+	First  []Package `json:"first,omitempty"`
+	Ground []Package `json:"ground,omitempty"`
+	Rest   []Package `json:"rest"`
 	// Exclude and Include are dpkg's path filters.
 	Exclude []string `json:"exclude,omitempty"`
 	Include []string `json:"include,omitempty"`
@@ -38,12 +39,18 @@ type Config struct {
 	Reset map[string]string `json:"reset,omitempty"`
 }
 
+// Package is a package by its name and its file's, which is below From.
+type Package struct {
+	Name string `json:"name"`
+	File string `json:"file"`
+}
+
 const kernels = "/boot/vmlinuz-*"
 
 // Packages installs packages into the tree it runs in with that tree's own
-// dpkg: all files first, then every package configured, triggers and the
-// initramfs once at the end, no service started. What belongs to the build
-// rather than to the image is removed before it returns.
+// dpkg: those unpacked that Unpack left to it, then every package configured,
+// triggers and the initramfs once at the end, no service started. What belongs to
+// the build rather than to the image is removed before it returns.
 func Packages(ctx context.Context, config Config, _ time.Time) error {
 	before, err := filepath.Glob(kernels)
 	if err != nil {
@@ -60,21 +67,28 @@ func Packages(ctx context.Context, config Config, _ time.Time) error {
 	if err := servicepolicy.Forbid("/"); err != nil {
 		return err
 	}
-	dpkg := &dpkg{config: config}
-	for _, group := range [][]string{config.First, config.Ground} {
-		if len(group) > 0 {
-			// Their dependencies on each other are circular: the files are all there.
-			if err := dpkg.run(ctx, append([]string{"--install", "--force-depends"}, group...)...); err != nil {
-				return err
-			}
-		}
+	status, err := os.ReadFile("/" + adminDir + "/status")
+	if err != nil {
+		return err
 	}
-	if len(config.Rest) > 0 {
-		// Unpacked before what they pre-depend on is configured; --configure
-		// below holds them to every dependency.
-		if err := dpkg.run(ctx, append([]string{"--unpack", "--force-depends"}, config.Rest...)...); err != nil {
+	unpacked, err := unpackedIn(bytes.NewReader(status))
+	if err != nil {
+		return fmt.Errorf("dpkg's status: %w", err)
+	}
+	dpkg := &dpkg{config: config, unpacked: unpacked}
+	for _, group := range [][]Package{config.First, config.Ground} {
+		// Their dependencies on each other are circular: the files are all there.
+		if err := dpkg.unpack(ctx, group); err != nil {
 			return err
 		}
+		if err := dpkg.configure(ctx, group); err != nil {
+			return err
+		}
+	}
+	// Unpacked before what they pre-depend on is configured; --configure
+	// below holds them to every dependency.
+	if err := dpkg.unpack(ctx, config.Rest); err != nil {
+		return err
 	}
 	if err := dpkg.run(ctx, "--configure", "--pending"); err != nil {
 		return err
@@ -88,20 +102,41 @@ func Packages(ctx context.Context, config Config, _ time.Time) error {
 	return errors.Join(clean(append([]string{servicepolicy.Path}, config.Host...), config.Empty), reset(config.Reset))
 }
 
-// prepareDpkg makes the files that dpkg and the first maintainer scripts expect.
+// prepareDpkg makes the files that dpkg and the first maintainer scripts expect
+// beside the records of what is unpacked.
 func prepareDpkg() error {
-	if err := os.MkdirAll("/var/lib/dpkg/info", 0o755); err != nil {
-		return err
-	}
-	for _, name := range []string{"/var/lib/dpkg/status", "/var/lib/dpkg/available"} {
-		if err := os.WriteFile(name, nil, 0o644); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile("/etc/fstab", nil, 0o644)
+	return errors.Join(os.WriteFile("/"+adminDir+"/available", nil, 0o644), os.WriteFile("/etc/fstab", nil, 0o644))
 }
 
-type dpkg struct{ config Config }
+type dpkg struct {
+	config   Config
+	unpacked map[string]bool // packages that need only be configured
+}
+
+// unpack unpacks those of a group that are not unpacked.
+func (d *dpkg) unpack(ctx context.Context, group []Package) error {
+	action := []string{"--unpack", "--force-depends"}
+	for _, p := range group {
+		if !d.unpacked[p.Name] {
+			action = append(action, filepath.Join(d.config.From, p.File))
+		}
+	}
+	if len(action) == 2 {
+		return nil
+	}
+	return d.run(ctx, action...)
+}
+
+func (d *dpkg) configure(ctx context.Context, group []Package) error {
+	if len(group) == 0 {
+		return nil
+	}
+	action := []string{"--configure", "--force-depends"}
+	for _, p := range group {
+		action = append(action, p.Name)
+	}
+	return d.run(ctx, action...)
+}
 
 func (d *dpkg) run(ctx context.Context, action ...string) error {
 	// unsafe-io: the layer is thrown away if anything fails. abort-after: what failed
@@ -113,14 +148,8 @@ func (d *dpkg) run(ctx context.Context, action ...string) error {
 	for _, pattern := range d.config.Include {
 		args = append(args, "--path-include="+pattern)
 	}
-	for _, a := range action {
-		if strings.HasSuffix(a, ".deb") {
-			a = filepath.Join(d.config.From, a)
-		}
-		args = append(args, a)
-	}
 	// INITRD=No: the kernel's hook leaves the initramfs to initramfs() below.
-	return run(ctx, []string{"INITRD=No"}, "dpkg", args...)
+	return run(ctx, []string{"INITRD=No"}, "dpkg", append(args, action...)...)
 }
 
 // run runs a program of the tree as package scripts expect to be run.

@@ -105,12 +105,12 @@ func TestAuditFailsOnHalfInstalledPackages(t *testing.T) {
 func TestDpkgIsToldWherePackagesAreAndWhatToLeaveOut(t *testing.T) {
 	args := filepath.Join(t.TempDir(), "args")
 	program(t, "dpkg", `printf '%s\n' "$@" "$INITRD $DEBIAN_FRONTEND $LC_ALL" > `+args)
-	d := &dpkg{config: Config{From: "/debs", Exclude: []string{"/usr/share/doc/*"}, Include: []string{"/usr/share/doc/*/copyright"}}}
-	if err := d.run(t.Context(), "--unpack", "a.deb", "b.deb"); err != nil {
+	d := &dpkg{config: Config{From: "/debs", Exclude: []string{"/usr/share/doc/*"}, Include: []string{"/usr/share/doc/*/copyright"}}, unpacked: map[string]bool{"c": true}}
+	if err := d.unpack(t.Context(), []Package{{"a", "a.deb"}, {"c", "c.deb"}, {"b", "b.deb"}}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(args)
-	want := "--abort-after=1 --force-unsafe-io --force-confdef --force-confold --path-exclude=/usr/share/doc/* --path-include=/usr/share/doc/*/copyright --unpack /debs/a.deb /debs/b.deb No noninteractive C.UTF-8"
+	want := "--abort-after=1 --force-unsafe-io --force-confdef --force-confold --path-exclude=/usr/share/doc/* --path-include=/usr/share/doc/*/copyright --unpack --force-depends /debs/a.deb /debs/b.deb No noninteractive C.UTF-8"
 	if words := strings.Join(strings.Split(strings.TrimSpace(string(got)), "\n"), " "); err != nil || words != want {
 		t.Errorf("dpkg got %s (%v)\nwant %s", words, err, want)
 	}
