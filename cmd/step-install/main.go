@@ -8,7 +8,10 @@ import (
 
 func main() {
 	stepmain.Main("step-install", map[string]stepmain.Verb{
-		"unpack":   stepmain.Of(install.Unpack),
-		"packages": stepmain.Of(install.Packages),
+		"unpack":    stepmain.Of(install.Unpack),
+		"begin":     stepmain.Of(install.Begin),
+		"initramfs": stepmain.Of(install.Initramfs),
+		"finish":    stepmain.Of(install.Finish),
+		"packages":  stepmain.Of(install.Packages),
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/moby/buildkit/client/llb"
 
@@ -135,9 +134,10 @@ func (b *Builder) Tools(ctx context.Context, release distro.Release, l *lock.Loc
 
 // OS returns the operating system: every package of the set unpacked as the
 // release's own dpkg would, then configured by that dpkg in the tree itself, with no
-// network.
+// network. The initramfs is made beside most of that, of a tree that holds all that
+// goes into it.
 func (b *Builder) OS(ctx context.Context, tools, release distro.Release, l *lock.Lock) (llb.State, error) {
-	config := install.Config{}
+	config := settings(release)
 	var ground []lock.Package
 	for _, p := range l.OS.Packages {
 		switch {
@@ -152,6 +152,10 @@ func (b *Builder) OS(ctx context.Context, tools, release distro.Release, l *lock
 			ground = append(ground, p)
 		}
 	}
+	for name := range release.Presets {
+		config.Keep = append(config.Keep, "/"+name)
+	}
+	slices.Sort(config.Keep)
 	xz, err := b.unpacker(ctx, tools, l.Tools.Packages)
 	if err != nil {
 		return llb.State{}, err
@@ -160,19 +164,48 @@ func (b *Builder) OS(ctx context.Context, tools, release distro.Release, l *lock
 	if err != nil {
 		return llb.State{}, err
 	}
+	mounts := []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)}
 	unpack, err := b.run(ctx, step{
-		title: "os: unpack", program: "install", verb: "unpack", root: xz,
+		title: "os: unpack", program: "install", verb: "unpack", root: xz, mounts: mounts,
 		config: install.UnpackConfig{UnpackConfig: unpacking(release, l.OS.Packages), Ground: packages.Names(ground)},
-		mounts: []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)},
 	})
 	if err != nil {
 		return llb.State{}, err
 	}
-	return b.configure(ctx, "os: configure", release, unpack.AddMount(outDir, llb.Scratch()), debs, config, l.Epoch)
+	begun, err := b.run(ctx, step{
+		title: "os: kernel", program: "install", verb: "begin", epoch: l.Epoch, mounts: mounts,
+		root: unpack.AddMount(outDir, llb.Scratch()), config: config,
+	})
+	if err != nil {
+		return llb.State{}, err
+	}
+	initramfs, err := b.run(ctx, step{
+		title: "os: initramfs", program: "install", verb: "initramfs", epoch: l.Epoch,
+		root: begun.Root(), config: install.InitramfsConfig{Out: outDir},
+	})
+	if err != nil {
+		return llb.State{}, err
+	}
+	configured, err := b.run(ctx, step{
+		title: "os: configure", program: "install", verb: "finish", epoch: l.Epoch,
+		root: begun.Root(), config: settings(release),
+	})
+	if err != nil {
+		return llb.State{}, err
+	}
+	return llb.Merge([]llb.State{configured.Root(), initramfs.AddMount(outDir, llb.Scratch())}, llb.WithCustomName("os: merge layers")), nil
 }
 
 func toInstall(p lock.Package) install.Package {
 	return install.Package{Name: p.Name, File: packages.Name(p)}
+}
+
+// settings is how a release's packages are installed.
+func settings(release distro.Release) install.Config {
+	return install.Config{
+		From: debsDir, Exclude: release.Exclude, Include: release.Include,
+		Host: release.Host, Empty: release.Empty, Reset: release.Reset,
+	}
 }
 
 // AddPackages returns the tree with a further set of packages on top; the tree
@@ -181,7 +214,7 @@ func (b *Builder) AddPackages(ctx context.Context, title string, release distro.
 	if len(set.Packages) == 0 {
 		return tree, nil
 	}
-	config := install.Config{}
+	config := settings(release)
 	for _, p := range set.Packages {
 		config.Rest = append(config.Rest, toInstall(p))
 	}
@@ -190,15 +223,8 @@ func (b *Builder) AddPackages(ctx context.Context, title string, release distro.
 	if err != nil {
 		return llb.State{}, err
 	}
-	return b.configure(ctx, title, release, tree, debs, config, l.Epoch)
-}
-
-func (b *Builder) configure(ctx context.Context, title string, release distro.Release, unpacked, debs llb.State, config install.Config, epoch time.Time) (llb.State, error) {
-	config.From = debsDir
-	config.Exclude, config.Include = release.Exclude, release.Include
-	config.Host, config.Empty, config.Reset = release.Host, release.Empty, release.Reset
 	exec, err := b.run(ctx, step{
-		title: title, program: "install", verb: "packages", config: config, root: unpacked, epoch: epoch,
+		title: title, program: "install", verb: "packages", config: config, root: tree, epoch: l.Epoch,
 		mounts: []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)},
 	})
 	if err != nil {

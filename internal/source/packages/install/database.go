@@ -22,6 +22,7 @@ import (
 // what is below it.
 const (
 	adminDir    = "var/lib/dpkg"
+	statusFile  = adminDir + "/status"
 	infoDir     = adminDir + "/info"
 	triggersDir = adminDir + "/triggers"
 	// infoFormat is the second form of infoDir: names with an architecture where a
@@ -41,14 +42,13 @@ const newSuffix = ".dpkg-new"
 
 // record is what dpkg knows of a package once it is unpacked.
 type record struct {
-	name      string // of the package
-	qualified string // with its architecture, if it may be there for several
-	forDpkg   bool   // it takes dpkg to unpack this one
-	summed    bool   // it brings the digests of its files
-	control   []byte // its stanza
-	files     []controlFile
-	conffiles []string // absolute paths
-	contents  []string // absolute paths, in the archive's order
+	name, architecture string // of the package
+	qualified          string // with its architecture, if it may be there for several
+	forDpkg            bool   // it takes dpkg to unpack this one
+	control            []byte // its stanza
+	files              []controlFile
+	conffiles          []string // absolute paths
+	contents           []string // absolute paths, in the archive's order
 }
 
 // controlFile is a file of a package's control.tar.
@@ -92,7 +92,7 @@ func readRecord(ctx context.Context, file string) (_ *record, err error) {
 		return nil, fmt.Errorf("control.tar: %w", err)
 	}
 	// dpkg makes the digests if there are none, from version 1.20 on.
-	r.forDpkg = r.forDpkg || !r.summed
+	r.forDpkg = r.forDpkg || !r.has("md5sums")
 	return r, r.identify()
 }
 
@@ -103,10 +103,6 @@ func (r *record) add(header *tar.Header, content []byte) {
 	case "control":
 		r.control = bytes.TrimSpace(content)
 		return
-	case "preinst":
-		r.forDpkg = true
-	case "md5sums":
-		r.summed = true
 	case "conffiles":
 		for line := range strings.Lines(string(content)) {
 			switch name := strings.TrimSpace(line); {
@@ -120,13 +116,15 @@ func (r *record) add(header *tar.Header, content []byte) {
 	r.files = append(r.files, controlFile{header, content})
 }
 
+// has says whether control.tar has that file.
+func (r *record) has(name string) bool {
+	return slices.ContainsFunc(r.files, func(f controlFile) bool { return f.header.Name == name })
+}
+
 // identify reads the names from the stanza.
 func (r *record) identify() error {
 	err := deb.Stanzas(bytes.NewReader(r.control), func(stanza deb.Stanza) (bool, error) {
-		r.name, r.qualified = stanza["Package"], stanza["Package"]
-		if stanza["Multi-Arch"] == "same" {
-			r.qualified += ":" + stanza["Architecture"]
-		}
+		r.name, r.architecture, r.qualified = stanza["Package"], stanza["Architecture"], infoName(stanza)
 		return false, nil
 	})
 	if err != nil {
@@ -136,6 +134,14 @@ func (r *record) identify() error {
 		return fmt.Errorf("control file: %q is no name of a package", r.qualified)
 	}
 	return nil
+}
+
+// infoName is what the names of a package's files in infoDir begin with.
+func infoName(stanza deb.Stanza) string {
+	if stanza["Multi-Arch"] == "same" {
+		return stanza["Package"] + ":" + stanza["Architecture"]
+	}
+	return stanza["Package"]
 }
 
 // note lists an entry of the package's files, and has a conffile written beside the
@@ -191,13 +197,12 @@ func (r *record) interests(add func(trigger, note string)) {
 	}
 }
 
-// unpackedIn returns the names of the packages that dpkg, in the running tree, has
-// to configure.
-func unpackedIn(status io.Reader) (map[string]bool, error) {
-	names := map[string]bool{}
+// unpackedIn returns the packages that dpkg has yet to configure: name -> infoName.
+func unpackedIn(status io.Reader) (map[string]string, error) {
+	names := map[string]string{}
 	err := deb.Stanzas(status, func(stanza deb.Stanza) (bool, error) {
 		if stanza["Status"] == unpackedStatus {
-			names[stanza["Package"]] = true
+			names[stanza["Package"]] = infoName(stanza)
 		}
 		return true, nil
 	})
@@ -227,7 +232,7 @@ func writeDatabase(root *os.Root, records []*record, epoch time.Time) error {
 		})
 	}
 	files := map[string]string{
-		infoDir + "/format": infoFormat, adminDir + "/status": status.String(), triggersDir + "/File": fileTriggers.String(),
+		infoDir + "/format": infoFormat, statusFile: status.String(), triggersDir + "/File": fileTriggers.String(),
 	}
 	for trigger, notes := range triggers {
 		files[triggersDir+"/"+trigger] = notes

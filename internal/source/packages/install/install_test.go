@@ -37,7 +37,7 @@ func TestResetGivesAnotherContentToFilesThatAreThere(t *testing.T) {
 func TestCleanRemovesWhatGlobsMatch(t *testing.T) {
 	root := t.TempDir()
 	in := func(path string) string { return filepath.Join(root, path) }
-	for _, path := range []string{"etc/ssh/ssh_host_rsa_key", "etc/ssh/ssh_host_rsa_key.pub", "etc/ssh/sshd_config", "tmp/.hidden", "tmp/d/e", "run/x", "var/log/dpkg.log", "var/log/wtmp", "elsewhere/kept", "etc/machine-id"} {
+	for _, path := range []string{"etc/ssh/ssh_host_rsa_key", "etc/ssh/ssh_host_rsa_key.pub", "etc/ssh/ssh_host_kept", "etc/ssh/sshd_config", "tmp/.hidden", "tmp/d/e", "run/x", "var/log/dpkg.log", "var/log/wtmp", "elsewhere/kept", "etc/machine-id"} {
 		testenv.WriteFile(t, in(path), path)
 	}
 	if err := os.Symlink("../elsewhere", in("tmp/link")); err != nil {
@@ -46,7 +46,7 @@ func TestCleanRemovesWhatGlobsMatch(t *testing.T) {
 	globs := []string{in("etc/ssh/ssh_host_*"), in("tmp/*"), in("run/*"), in("var/log/*.log"), in("usr/sbin/policy-rc.d")}
 	empty := []string{in("etc/machine-id"), in("etc/new")}
 	for range 2 { // what is clean stays so
-		if err := clean(globs, empty); err != nil {
+		if err := clean(globs, []string{in("etc/ssh/ssh_host_kept")}, empty); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -58,7 +58,7 @@ func TestCleanRemovesWhatGlobsMatch(t *testing.T) {
 		}
 		return err
 	})
-	if got, want := strings.Join(left, " "), "elsewhere/kept etc/machine-id etc/new etc/ssh/sshd_config var/log/wtmp"; err != nil || got != want {
+	if got, want := strings.Join(left, " "), "elsewhere/kept etc/machine-id etc/new etc/ssh/ssh_host_kept etc/ssh/sshd_config var/log/wtmp"; err != nil || got != want {
 		t.Errorf("left: %s (%v)\nwant: %s", got, err, want)
 	}
 	for _, path := range empty {
@@ -71,7 +71,7 @@ func TestCleanRemovesWhatGlobsMatch(t *testing.T) {
 			t.Errorf("the directory itself is gone: %v", err)
 		}
 	}
-	if err := clean([]string{"[a-"}, nil); err == nil || !strings.Contains(err.Error(), `pattern "[a-"`) {
+	if err := clean([]string{"[a-"}, nil, nil); err == nil || !strings.Contains(err.Error(), `pattern "[a-"`) {
 		t.Errorf("a pattern that is none: error %v", err)
 	}
 }
@@ -105,7 +105,7 @@ func TestAuditFailsOnHalfInstalledPackages(t *testing.T) {
 func TestDpkgIsToldWherePackagesAreAndWhatToLeaveOut(t *testing.T) {
 	args := filepath.Join(t.TempDir(), "args")
 	program(t, "dpkg", `printf '%s\n' "$@" "$INITRD $DEBIAN_FRONTEND $LC_ALL" > `+args)
-	d := &dpkg{config: Config{From: "/debs", Exclude: []string{"/usr/share/doc/*"}, Include: []string{"/usr/share/doc/*/copyright"}}, unpacked: map[string]bool{"c": true}}
+	d := &dpkg{config: Config{From: "/debs", Exclude: []string{"/usr/share/doc/*"}, Include: []string{"/usr/share/doc/*/copyright"}}, unpacked: map[string]string{"c": "c"}}
 	if err := d.unpack(t.Context(), []Package{{"a", "a.deb"}, {"c", "c.deb"}, {"b", "b.deb"}}); err != nil {
 		t.Fatal(err)
 	}

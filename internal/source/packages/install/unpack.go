@@ -26,10 +26,10 @@ type UnpackConfig struct {
 }
 
 // Unpack makes the tree that dpkg's --unpack would leave, with dpkg's records, but
-// several packages at once. Left to dpkg are packages that would have run something
-// first (a preinst script) and those that have a file in common, for which dpkg
-// knows rules (Replaces, diversions). Ground packages left to it are in the tree
-// without a record.
+// several packages at once, and without what scripts do before (preinst), for which
+// see runPreinst. Left to dpkg are packages that have a file in common, for which it
+// knows rules (Replaces, diversions), and some that it takes a newer or an older dpkg
+// to record as it would. Ground packages left to it are in the tree without a record.
 func Unpack(ctx context.Context, config UnpackConfig, epoch time.Time) error {
 	tree, err := config.Open(epoch)
 	if err != nil {
