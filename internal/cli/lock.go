@@ -134,7 +134,7 @@ func (l *locking) run(c *cobra.Command, s streams) (err error) {
 	p.display.Close()
 	if l.progress.mode != progressJSON {
 		fmt.Fprintf(s.err, "\nLocked %d packages of the OS, %d of the spec, %d of the tools; %d components with %d Go modules\n",
-			len(locked.OS.Packages), len(locked.Packages.Packages), len(locked.Tools.Packages), len(locked.Kubernetes.Components), locked.Kubernetes.Modules())
+			len(locked.OS.Packages), len(locked.Packages.Packages), len(locked.Tools.Packages)+len(locked.Compiler.Packages), len(locked.Kubernetes.Components), locked.Kubernetes.Modules())
 	}
 	_, err = fmt.Fprintln(s.out, path)
 	return err

@@ -35,10 +35,10 @@ type Release struct {
 	Packages []string
 	// Software maps what infrastructures ask for to the release's packages.
 	Software map[Software][]string
-	// Tools and ImageBase are what a release has to offer that is chosen as the
-	// build's own: the programs that steps call, and what container images are
-	// made on top of.
-	Tools, ImageBase []string
+	// Tools, Compiler and ImageBase are what a release has to offer that is chosen as
+	// the build's own: the programs that steps call, those on top of them that compile,
+	// and what container images are made on top of.
+	Tools, Compiler, ImageBase []string
 	// Links and Presets are made before the first package is unpacked: link ->
 	// target, and the text of files that packages' scripts go by.
 	Links, Presets map[string]string

@@ -45,7 +45,7 @@ func Read(path string) (*Lock, error) {
 // checkDigests fails on a package whose digest is none: packages are looked up
 // and named by it.
 func (l *Lock) checkDigests() error {
-	sets := []PackageSet{l.Tools, l.OS, l.Packages, l.Kubernetes.ImageBase}
+	sets := []PackageSet{l.Tools, l.Compiler, l.OS, l.Packages, l.Kubernetes.ImageBase}
 	for _, infrastructure := range l.Infrastructures {
 		sets = append(sets, infrastructure.Packages)
 	}

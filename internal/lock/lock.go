@@ -28,6 +28,8 @@ type Lock struct {
 	Epoch time.Time `json:"epoch"`
 	// Tools is the Debian 13 tree that the build's own programs come from.
 	Tools PackageSet `json:"tools"`
+	// Compiler goes on top of Tools where something is compiled: a disk needs none.
+	Compiler PackageSet `json:"compiler,omitzero"`
 	// OS is the base operating system; Packages is what the spec adds to it.
 	OS       PackageSet `json:"os"`
 	Packages PackageSet `json:"packages,omitzero"`

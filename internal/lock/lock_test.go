@@ -25,7 +25,7 @@ func example() *Lock {
 	}
 	return &Lock{
 		APIVersion: APIVersion, Kind: Kind, Image: "debian-12", Inputs: v1alpha1.Inputs{OS: "sha256:" + strings.Repeat("1", 64), Packages: "sha256:2", ContainerImages: "sha256:3", Kubernetes: "sha256:4"}, Architecture: "amd64",
-		Epoch: date, Tools: set("gcc"), OS: set("libc6"), Packages: set("jq"),
+		Epoch: date, Tools: set("grub-common"), Compiler: set("gcc"), OS: set("libc6"), Packages: set("jq"),
 		Kubernetes: Kubernetes{
 			Version:   "v1.34.0",
 			Toolchain: GoModule{Path: "golang.org/toolchain", Version: "v0.0.1-go1.24.6.linux-amd64", Sum: "h1:abc="},
@@ -110,7 +110,7 @@ func TestReadRefuses(t *testing.T) {
 // Digests are checked in every set of packages.
 func TestReadChecksEverySet(t *testing.T) {
 	for name, spoil := range map[string]func(*Lock) *PackageSet{
-		"tools": func(l *Lock) *PackageSet { return &l.Tools }, "os": func(l *Lock) *PackageSet { return &l.OS },
+		"tools": func(l *Lock) *PackageSet { return &l.Tools }, "compiler": func(l *Lock) *PackageSet { return &l.Compiler }, "os": func(l *Lock) *PackageSet { return &l.OS },
 		"packages": func(l *Lock) *PackageSet { return &l.Packages }, "imageBase": func(l *Lock) *PackageSet { return &l.Kubernetes.ImageBase },
 	} {
 		l := example()

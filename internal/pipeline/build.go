@@ -137,6 +137,10 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 	if err != nil {
 		return nil, err
 	}
+	compiler, err := p.builder.Compiler(ctx, toolsRelease, tools, l)
+	if err != nil {
+		return nil, err
+	}
 	system, err := p.builder.OS(ctx, toolsRelease, release, l)
 	if err != nil {
 		return nil, err
@@ -147,7 +151,7 @@ func (p *Pipeline) disks(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 	if system, err = p.builder.AddPackages(ctx, "packages", release, system, l.Packages, l); err != nil {
 		return nil, err
 	}
-	kubernetes, err := p.builder.Kubernetes(ctx, toolsRelease, tools, archives(image.Spec.ContainerImages, buildContext), l)
+	kubernetes, err := p.builder.Kubernetes(ctx, toolsRelease, compiler, archives(image.Spec.ContainerImages, buildContext), l)
 	if err != nil {
 		return nil, err
 	}

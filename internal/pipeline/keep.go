@@ -39,7 +39,7 @@ func (k keeping) start(image *v1alpha1.NodeImage) *lock.Lock {
 	if k.earlier == nil {
 		return l
 	}
-	l.Tools, l.Kubernetes.ImageBase = k.earlier.Tools, k.earlier.Kubernetes.ImageBase
+	l.Tools, l.Compiler, l.Kubernetes.ImageBase = k.earlier.Tools, k.earlier.Compiler, k.earlier.Kubernetes.ImageBase
 	if k.os {
 		l.OS, l.Epoch = k.earlier.OS, k.earlier.Epoch
 	}

@@ -12,7 +12,7 @@ func TestKeepTakesThePartsThatAreAskedForAsBefore(t *testing.T) {
 	image := imageOf(t, base)
 	set := func(name string) lock.PackageSet { return lock.PackageSet{Packages: []lock.Package{{Name: name}}} }
 	earlier := &lock.Lock{
-		Inputs: image.Inputs(), Architecture: "amd64", Tools: set("gcc"), OS: set("libc6"), Packages: set("htop"),
+		Inputs: image.Inputs(), Architecture: "amd64", Tools: set("grub-common"), Compiler: set("gcc"), OS: set("libc6"), Packages: set("htop"),
 		Infrastructures: []lock.Infrastructure{{Name: "qemu"}}, ContainerImages: []lock.PulledImage{{Name: "agent"}},
 		Kubernetes: lock.Kubernetes{Version: "v1.34.0", ImageBase: set("nft")},
 	}
@@ -38,6 +38,7 @@ func TestKeepTakesThePartsThatAreAskedForAsBefore(t *testing.T) {
 			l := kept.start(image)
 			for part, has := range map[string][2]bool{
 				"tools":            {len(l.Tools.Packages) > 0, true},
+				"compiler":         {len(l.Compiler.Packages) > 0, true},
 				"the images' base": {len(l.Kubernetes.ImageBase.Packages) > 0, true},
 				"os":               {len(l.OS.Packages) > 0, kept.os},
 				"packages":         {len(l.Packages.Packages) > 0, kept.packages},

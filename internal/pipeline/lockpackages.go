@@ -21,6 +21,7 @@ import (
 // The package sets that apt is asked for.
 const (
 	toolsSet     = "tools"
+	compilerSet  = "compiler"
 	imageBaseSet = "image base"
 	groundSet    = "ground"
 	osSet        = "os"
@@ -70,11 +71,12 @@ func (p *Pipeline) lockPackages(ctx context.Context, image *v1alpha1.NodeImage, 
 	if kept.earlier == nil {
 		answer, err := p.builder.Solve(ctx, from.tools, apt, toolsNow,
 			packagestep.Set{Name: toolsSet, Install: append(toolsNow.Essential(), from.tools.Tools...)},
+			packagestep.Set{Name: compilerSet, Install: from.tools.Compiler, On: []string{toolsSet}},
 			packagestep.Set{Name: imageBaseSet, Install: from.tools.ImageBase})
 		if err != nil {
 			return imageBase, err
 		}
-		l.Tools, imageBase = answer[toolsSet], answer[imageBaseSet]
+		l.Tools, l.Compiler, imageBase = answer[toolsSet], answer[compilerSet], answer[imageBaseSet]
 	}
 	sets, err := targetSets(image, targetNow, kept, missing)
 	if err != nil {

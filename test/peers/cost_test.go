@@ -47,16 +47,19 @@ func processorTime(b *testing.B) time.Duration {
 	return sum
 }
 
-// pairs are runs of nodesmith and of a peer, in turn.
-type pairs struct{ ours, theirs cost }
+// pairs are runs of nodesmith, in memory or on the disk, and of a peer, in turn.
+type pairs struct {
+	medium       string
+	ours, theirs cost
+}
 
 // add prints a pair and reports the ratios of all.
 func (p *pairs) add(b *testing.B, what, peer string, ours, theirs cost) {
 	b.Helper()
 	wall, cpu := ours.of(theirs)
-	fmt.Printf("%s: nodesmith %s, %s %s: %.2f (%.2f)\n", what, ours, peer, theirs, wall, cpu)
+	fmt.Printf("%s: nodesmith, %s, %s, %s %s: %.2f (%.2f)\n", what, p.medium, ours, peer, theirs, wall, cpu)
 	p.ours, p.theirs = p.ours.plus(ours), p.theirs.plus(theirs)
 	wall, cpu = p.ours.of(p.theirs)
-	b.ReportMetric(wall, "wall-of-"+peer)
-	b.ReportMetric(cpu, "cpu-of-"+peer)
+	b.ReportMetric(wall, "wall-of-"+peer+"-"+p.medium)
+	b.ReportMetric(cpu, "cpu-of-"+peer+"-"+p.medium)
 }

@@ -52,10 +52,9 @@ func (s *system) mkosi(b *testing.B, tree, work string, packages []string) strin
 	return filepath.Join(work, "output", "disk.raw")
 }
 
-// newWork returns a folder in memory with mkosi's configuration and the archive.
-func (s *system) newWork(b *testing.B) string {
+// fillWork puts mkosi's configuration and the archive into a folder.
+func (s *system) fillWork(b *testing.B, work string) {
 	b.Helper()
-	work := tmpfs(b)
 	if err := os.CopyFS(work, os.DirFS("testdata/mkosi")); err != nil {
 		b.Fatal(err)
 	}
@@ -65,12 +64,11 @@ func (s *system) newWork(b *testing.B) string {
 		}
 	}
 	s.localArchive(b, filepath.Join(work, "archive"), s.lock.OS.Packages)
-	return work
 }
 
 // Both begin with the packages on the disk and nothing else, and end with a disk
-// that boots on BIOS and UEFI. Neither makes the root file system smaller than its
-// partition. Afterwards, outside the time, both disks boot.
+// that boots on BIOS and UEFI. mkosi works in memory, nodesmith once there and once on
+// the disk. Neither makes the root file system smaller than its partition. Afterwards, outside the time, both disks boot.
 func BenchmarkBootableDisk(b *testing.B) {
 	testenv.Need(b, "unshare", "qemu-system-x86_64")
 	s, tools := newSystem(b), mkosiTree(b)
@@ -79,18 +77,27 @@ func BenchmarkBootableDisk(b *testing.B) {
 		b.Fatal(err)
 	}
 	peer := strings.Join(strings.Fields(string(version)), "-")
-	var pairs pairs
+	what := fmt.Sprintf("bootable disk, %d packages", len(s.lock.OS.Packages))
+	memory, disk := pairs{medium: "in-memory"}, pairs{medium: "on-disk"}
 	for b.Loop() {
-		dir := b.TempDir()
-		ours := spent(b, func() { s.build(b, dir, true) })
-		work := s.newWork(b)
-		var disk string
-		theirs := spent(b, func() { disk = s.mkosi(b, tools, work, names(s.lock.OS.Packages)) })
-		pairs.add(b, fmt.Sprintf("bootable disk, %d packages", len(s.lock.OS.Packages)), peer, ours, theirs)
-		b.StopTimer()
-		boots(b, "nodesmith's disk", filepath.Join(dir, diskFile))
-		boots(b, peer+"'s disk", disk)
-		b.StartTimer()
+		var inMem, onDisk, theirs cost
+		inMemory(b, func(dir string) {
+			inMem = spent(b, func() { s.build(b, dir, true) })
+			b.StopTimer()
+			boots(b, "nodesmith's disk", filepath.Join(dir, diskFile))
+			b.StartTimer()
+		})
+		onDisk = spent(b, func() { s.build(b, b.TempDir(), true) })
+		inMemory(b, func(work string) {
+			s.fillWork(b, work)
+			var made string
+			theirs = spent(b, func() { made = s.mkosi(b, tools, work, names(s.lock.OS.Packages)) })
+			b.StopTimer()
+			boots(b, peer+"'s disk", made)
+			b.StartTimer()
+		})
+		memory.add(b, what, peer, inMem, theirs)
+		disk.add(b, what, peer, onDisk, theirs)
 	}
 }
 

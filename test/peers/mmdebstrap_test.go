@@ -49,18 +49,23 @@ func (s *system) mmdebstrap(b *testing.B, archive, target string) {
 }
 
 // Both begin with the packages on the disk and nothing else: nodesmith with a lock
-// and an empty engine, mmdebstrap with an archive on a path.
+// and an empty engine, mmdebstrap with an archive on a path. mmdebstrap works in
+// memory, nodesmith once there and once on the disk.
 func BenchmarkRootFileSystem(b *testing.B) {
 	testenv.Need(b, "mmdebstrap", "unshare")
 	s := newSystem(b)
 	archive := b.TempDir()
 	s.localArchive(b, archive, s.lock.OS.Packages)
-	var pairs pairs
+	what := fmt.Sprintf("root file system, %d packages", len(s.lock.OS.Packages))
+	memory, disk := pairs{medium: "in-memory"}, pairs{medium: "on-disk"}
 	for b.Loop() {
-		dir := b.TempDir()
-		ours := spent(b, func() { s.build(b, dir, false) })
-		target := filepath.Join(tmpfs(b), "root")
-		theirs := spent(b, func() { s.mmdebstrap(b, archive, target) })
-		pairs.add(b, fmt.Sprintf("root file system, %d packages", len(s.lock.OS.Packages)), "mmdebstrap", ours, theirs)
+		var inMem, onDisk, theirs cost
+		inMemory(b, func(dir string) { inMem = spent(b, func() { s.build(b, dir, false) }) })
+		onDisk = spent(b, func() { s.build(b, b.TempDir(), false) })
+		inMemory(b, func(dir string) {
+			theirs = spent(b, func() { s.mmdebstrap(b, archive, filepath.Join(dir, "root")) })
+		})
+		memory.add(b, what, "mmdebstrap", inMem, theirs)
+		disk.add(b, what, "mmdebstrap", onDisk, theirs)
 	}
 }

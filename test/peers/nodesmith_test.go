@@ -86,17 +86,18 @@ func openSystem(b *testing.B, path string) *system {
 }
 
 // build makes the root file system on an engine that has built nothing, in a
-// folder; or a raw disk of it, which then is the folder's diskFile. It prints how long
+// folder; or a raw disk of it, which then is the folder's diskFile. It prints when
 // each step ran.
 func (s *system) build(b *testing.B, dir string, withDisk bool) {
 	b.Helper()
+	began := time.Now()
 	record := progress.NewRecorder(progress.Options{StageOf: tree.StageOf})
 	if err := s.solve(b.Context(), dir, withDisk, record); err != nil {
 		b.Fatal(err)
 	}
 	for _, step := range record.Steps() {
 		if took := step.Completed.Sub(step.Started); step.Ran() && took > 100*time.Millisecond {
-			fmt.Printf("    %5.1f s  %s\n", took.Seconds(), step.Name)
+			fmt.Printf("    %5.1f s from %4.1f s on  %s\n", took.Seconds(), step.Started.Sub(began).Seconds(), step.Name)
 		}
 	}
 }
@@ -167,16 +168,30 @@ func (s *system) disk(ctx context.Context, builder *tree.Builder, root llb.State
 // tmpfs returns a folder in memory.
 func tmpfs(b *testing.B) string {
 	b.Helper()
-	dir := b.TempDir()
+	dir, release := newMemory(b)
+	b.Cleanup(release)
+	return dir
+}
+
+// inMemory calls run with a folder in memory, which is gone afterwards.
+func inMemory(b *testing.B, run func(dir string)) {
+	b.Helper()
+	dir, release := newMemory(b)
+	defer release()
+	run(dir)
+}
+
+func newMemory(b *testing.B) (dir string, release func()) {
+	b.Helper()
+	dir = b.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=8g,mode=755"); err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() {
+	return dir, func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
 			b.Error(err)
 		}
-	})
-	return dir
+	}
 }
 
 // ran runs a program that has to succeed.

@@ -31,7 +31,8 @@ func (s *system) plain(b *testing.B) plainSystem {
 	if len(packages)+len(lacking) != len(s.release.Packages) {
 		b.Fatalf("not all of %q are packages of a node", lacking)
 	}
-	tools, work := mkosiTree(b), s.newWork(b)
+	tools, work := mkosiTree(b), tmpfs(b)
+	s.fillWork(b, work)
 	if err := os.CopyFS(work, os.DirFS("testdata/plain")); err != nil {
 		b.Fatal(err)
 	}

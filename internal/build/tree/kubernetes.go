@@ -62,8 +62,8 @@ type Kubernetes struct {
 // Kubernetes compiles the locked components, makes the container images of
 // them, and adds those of the lock and of local archives. Nothing of it depends
 // on the node's operating system.
-func (b *Builder) Kubernetes(ctx context.Context, release distro.Release, tools llb.State, local []ImageArchive, l *lock.Lock) (Kubernetes, error) {
-	compiled, err := b.compile(ctx, tools, l)
+func (b *Builder) Kubernetes(ctx context.Context, release distro.Release, compiler llb.State, local []ImageArchive, l *lock.Lock) (Kubernetes, error) {
+	compiled, err := b.compile(ctx, compiler, l)
 	if err != nil {
 		return Kubernetes{}, err
 	}
@@ -84,7 +84,7 @@ func (b *Builder) Kubernetes(ctx context.Context, release distro.Release, tools 
 }
 
 // compile returns one state for each component, with its programs at the top.
-func (b *Builder) compile(ctx context.Context, tools llb.State, l *lock.Lock) (map[string]llb.State, error) {
+func (b *Builder) compile(ctx context.Context, compiler llb.State, l *lock.Lock) (map[string]llb.State, error) {
 	// Fetched once, and only if some component's modules are not yet an input.
 	fetch := sync.OnceValues(func() (gomodules.Sources, error) {
 		config, err := b.modules(ctx)
@@ -131,7 +131,7 @@ func (b *Builder) compile(ctx context.Context, tools llb.State, l *lock.Lock) (m
 		config.Toolchain, config.Modules, config.Cache, config.Out = toolchainDir, modulesDir, goCacheDir, outDir
 		exec, err := b.run(ctx, step{
 			title:   "kubernetes: compile " + component.Name + " " + component.Version,
-			program: "golang", verb: "build", config: config, root: tools,
+			program: "golang", verb: "build", config: config, root: compiler,
 			// Not the archives' date: a package update must not recompile.
 			epoch: buildDate,
 			mounts: []llb.RunOption{
@@ -188,7 +188,7 @@ func (b *Builder) store(ctx context.Context, release distro.Release, compiled ma
 	if err != nil {
 		return llb.State{}, llb.State{}, err
 	}
-	base, err := b.unpack(ctx, "container image base: unpack", release, l.Kubernetes.ImageBase.Packages, xz)
+	base, err := b.unpack(ctx, "container image base: unpack", release, l.Kubernetes.ImageBase.Packages, xz, llb.Scratch())
 	if err != nil {
 		return llb.State{}, llb.State{}, err
 	}

@@ -89,7 +89,7 @@ func (b *Builder) unpacked(ctx context.Context, title string, release distro.Rel
 	if err != nil {
 		return llb.State{}, err
 	}
-	return b.unpack(ctx, title+": unpack", release, set, root)
+	return b.unpack(ctx, title+": unpack", release, set, root, llb.Scratch())
 }
 
 // unpacker returns a tree with xz and no more: liblzma is several times faster
@@ -102,10 +102,11 @@ func (b *Builder) unpacker(ctx context.Context, release distro.Release, set []lo
 		}
 	}
 	slices.SortFunc(packages, func(a, b lock.Package) int { return strings.Compare(a.Name, b.Name) })
-	return b.unpack(ctx, "unpack xz", release, packages, llb.Scratch())
+	return b.unpack(ctx, "unpack xz", release, packages, llb.Scratch(), llb.Scratch())
 }
 
-func (b *Builder) unpack(ctx context.Context, title string, release distro.Release, set []lock.Package, root llb.State) (llb.State, error) {
+// unpack unpacks a set with the xz of root, into tree.
+func (b *Builder) unpack(ctx context.Context, title string, release distro.Release, set []lock.Package, root, tree llb.State) (llb.State, error) {
 	debs, err := b.packagesOf(ctx, title, set)
 	if err != nil {
 		return llb.State{}, err
@@ -117,7 +118,7 @@ func (b *Builder) unpack(ctx context.Context, title string, release distro.Relea
 	if err != nil {
 		return llb.State{}, err
 	}
-	return exec.AddMount(outDir, llb.Scratch()), nil
+	return exec.AddMount(outDir, tree), nil
 }
 
 func unpacking(release distro.Release, set []lock.Package) packagestep.UnpackConfig {
@@ -130,6 +131,18 @@ func unpacking(release distro.Release, set []lock.Package) packagestep.UnpackCon
 // Tools returns the tree that the build's own programs come from.
 func (b *Builder) Tools(ctx context.Context, release distro.Release, l *lock.Lock) (llb.State, error) {
 	return b.unpacked(ctx, "tools", release, l.Tools.Packages)
+}
+
+// Compiler returns the tree of tools with what compiles on top.
+func (b *Builder) Compiler(ctx context.Context, release distro.Release, tools llb.State, l *lock.Lock) (llb.State, error) {
+	if len(l.Compiler.Packages) == 0 {
+		return tools, nil // a lock of before has all of them in one set
+	}
+	xz, err := b.unpacker(ctx, release, l.Tools.Packages)
+	if err != nil {
+		return llb.State{}, err
+	}
+	return b.unpack(ctx, "tools: unpack the compiler", release, l.Compiler.Packages, xz, tools)
 }
 
 // OS returns the operating system: every package of the set unpacked as the

@@ -40,7 +40,7 @@ func debian(version, codename string) distro.Release {
 		"usr-is-merged",
 		"systemd-resolved", "isc-dhcp-client",
 	})
-	r.Software, r.Tools, r.ImageBase = software, tools, imageBase
+	r.Software, r.Tools, r.Compiler, r.ImageBase = software, tools, compiler, imageBase
 	r.Unpacker = []string{"libc6", "liblzma5", "xz-utils"}
 	r.Guest = distro.Guest{VMware: "debian11_64Guest", CIM: 96}
 	r.SingleProcess = version != "12" // cloud-init 22.4

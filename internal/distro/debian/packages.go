@@ -39,10 +39,10 @@ var software = map[distro.Software][]string{
 }
 
 // tools are the packages of the tree that the build's own programs come from.
-var tools = []string{
-	"apt", "xz-utils", "e2fsprogs", "grub-common", "grub-pc-bin",
-	"gcc", "libc6-dev", "libseccomp-dev", "pkgconf",
-}
+var tools = []string{"apt", "xz-utils", "e2fsprogs", "grub-common", "grub-pc-bin"}
+
+// compiler are the packages that it takes besides to compile what is in C.
+var compiler = []string{"gcc", "libc6-dev", "libseccomp-dev", "pkgconf"}
 
 // imageBase are the packages that container images are made on top of.
 var imageBase = []string{"ca-certificates", "iptables", "nftables", "kmod"}

@@ -44,8 +44,8 @@ func TestEveryVersionIsARelease(t *testing.T) {
 
 func TestToolsOfferWhatTheBuildCalls(t *testing.T) {
 	r, ok := Tools("amd64")
-	if !ok || len(r.Tools) == 0 || len(r.ImageBase) == 0 {
-		t.Errorf("%s %s, %v, offers tools %q and image base %q", r.Distro, r.Version, ok, r.Tools, r.ImageBase)
+	if !ok || len(r.Tools) == 0 || len(r.Compiler) == 0 || len(r.ImageBase) == 0 {
+		t.Errorf("%s %s, %v, offers tools %q, compiler %q and image base %q", r.Distro, r.Version, ok, r.Tools, r.Compiler, r.ImageBase)
 	}
 	if _, ok := Tools("vax"); ok {
 		t.Error("there are tools for a VAX")

@@ -102,6 +102,9 @@ func (t *Tree) begin(epoch time.Time) error {
 				return err
 			}
 		}
+		if have, err := t.Readlink(link); err == nil && have == target {
+			continue // in a tree that holds packages already
+		}
 		if err := deb.Symlink(t.Root, target, link, epoch); err != nil {
 			return err
 		}
