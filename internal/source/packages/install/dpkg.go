@@ -66,7 +66,7 @@ func (d *dpkg) unpack(ctx context.Context, group []Package) error {
 		if _, err := os.Stat(filepath.Join("/", infoDir, info+".preinst")); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err := runPreinst(ctx, file); err != nil {
+		if err := runPreinst(ctx, "/", file); err != nil {
 			return fmt.Errorf("package %s: %w", p.Name, err)
 		}
 	}

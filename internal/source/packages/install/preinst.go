@@ -12,32 +12,34 @@ import (
 
 // controlDir is where dpkg has a package's own files while it unpacks the package;
 // debconf looks there for its questions.
-const controlDir = "/" + adminDir + "/tmp.ci"
+const controlDir = adminDir + "/tmp.ci"
 
-// runPreinst runs the preinst script of a package that was unpacked, as dpkg runs it for a package that was never installed (Debian Policy 6.5). dpkg
+// runPreinst runs the preinst script of a package that was unpacked below root, the
+// root of the running system but in tests, as dpkg runs it for a package that was never installed (Debian Policy 6.5). dpkg
 // does so before the files are there, as debootstrap does not either for a system's
 // first packages; a script that changes files of its own package is an error.
-func runPreinst(ctx context.Context, file string) (err error) {
+func runPreinst(ctx context.Context, root, file string) (err error) {
 	record, err := readRecord(ctx, file)
 	if err != nil {
 		return err
 	}
-	before, err := record.unpackedFiles("/")
+	before, err := record.unpackedFiles(root)
 	if err != nil {
 		return err
 	}
-	if err := record.writeControl(controlDir); err != nil {
-		return errors.Join(err, os.RemoveAll(controlDir))
+	dir := filepath.Join(root, controlDir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := record.writeControl(dir); err != nil {
+		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(controlDir)) }()
 	env := []string{
 		"DPKG_MAINTSCRIPT_NAME=preinst", "DPKG_MAINTSCRIPT_PACKAGE=" + record.name, "DPKG_MAINTSCRIPT_ARCH=" + record.architecture,
 		"DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1", "DPKG_MAINTSCRIPT_DEBUG=0", "DPKG_ADMINDIR=/" + adminDir, "DPKG_ROOT=", "INITRD=No",
 	}
-	if err := run(ctx, env, filepath.Join(controlDir, "preinst"), "install"); err != nil {
+	if err := run(ctx, env, filepath.Join(dir, "preinst"), "install"); err != nil {
 		return err
 	}
-	after, err := record.unpackedFiles("/")
+	after, err := record.unpackedFiles(root)
 	if err != nil {
 		return err
 	}

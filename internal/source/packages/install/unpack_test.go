@@ -1,6 +1,7 @@
 package install
 
 import (
+	"archive/tar"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -300,4 +301,36 @@ func TestAPackageThatSaysNothingOfItselfIsRefused(t *testing.T) {
 			t.Errorf("control %q: error %v", control, err)
 		}
 	}
+}
+
+// Whatever a package says of itself, what is written stays in the database.
+func FuzzRecord(f *testing.F) {
+	f.Add("Package: a\nArchitecture: amd64\nMulti-Arch: same\n", "/etc/a\nremove-on-upgrade /etc/b\n", "interest /usr/x\ninterest-noawait y\n", "./etc/a")
+	f.Add("Package: ..\n", "//..\n", "interest ../../x\n", "../../../etc/passwd")
+	f.Fuzz(func(t *testing.T, control, conffiles, triggers, name string) {
+		r := &record{}
+		for member, text := range map[string]string{"control": control, "conffiles": conffiles, "triggers": triggers, "md5sums": ""} {
+			r.add(&tar.Header{Name: member, Typeflag: tar.TypeReg, Mode: 0o644}, []byte(text))
+		}
+		if r.identify() != nil {
+			return
+		}
+		r.note(&tar.Header{Name: name, Typeflag: tar.TypeReg})
+		top := t.TempDir()
+		inside := filepath.Join(top, "a/b/c/d")
+		if err := os.MkdirAll(inside, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		root, err := os.OpenRoot(inside)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer root.Close()
+		_ = writeDatabase(root, []*record{r}, time.Unix(0, 0)) // what is refused does not matter
+		for _, dir := range []string{top, filepath.Join(top, "a"), filepath.Join(top, "a/b"), filepath.Join(top, "a/b/c")} {
+			if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+				t.Fatalf("%s holds %v, %v", dir, entries, err)
+			}
+		}
+	})
 }
