@@ -44,8 +44,8 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		return nil, err
 	}
 	var artifacts []Artifact
-	for _, d := range disks {
-		files, err := p.write(ctx, image, d, buildContext, dir, into)
+	for i, d := range disks {
+		files, err := p.writeBeside(ctx, image, d, disks[i+1:], buildContext, dir, into)
 		if err != nil {
 			return nil, err
 		}
@@ -69,6 +69,36 @@ func (p *Pipeline) Build(ctx context.Context, image *v1alpha1.NodeImage, l *lock
 		artifacts[i].Image = stored.Reference()
 	}
 	return artifacts, lock.WriteText(filepath.Join(dir, LockName(image)), into.build.Lock)
+}
+
+// writeBeside is write while the steps of the next disk that has to be made run: the
+// one writes, the others compute. Their failure is told when the files are there.
+func (p *Pipeline) writeBeside(ctx context.Context, image *v1alpha1.NodeImage, d infrastructureDisk, next []infrastructureDisk, buildContext fs.FS, dir string, into *storing) ([]imageFile, error) {
+	ahead, stop := context.WithCancel(ctx)
+	defer stop()
+	steps := make(chan error, 1)
+	go func() { steps <- p.ahead(ahead, next, into) }()
+	files, err := p.write(ctx, image, d, buildContext, dir, into)
+	if err != nil {
+		stop()
+		<-steps
+		return nil, err
+	}
+	return files, <-steps
+}
+
+// ahead runs the steps of the first of some disks that the store does not have.
+func (p *Pipeline) ahead(ctx context.Context, disks []infrastructureDisk, into *storing) error {
+	for _, d := range disks {
+		stored, err := into.stored(ctx, d.infrastructure.Name, d.origin)
+		if err != nil {
+			return err
+		}
+		if stored == nil {
+			return p.builder.Prepare(ctx, reading(d), d.disk)
+		}
+	}
+	return nil
 }
 
 // write makes the files of a disk and puts it into the store. Its manifest is made

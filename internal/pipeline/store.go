@@ -80,10 +80,15 @@ func (s *storing) begin(ctx context.Context) (err error) {
 	return err
 }
 
-// find returns the disk of that origin if an earlier build put it into the store,
-// and it is whole; else nil.
+// find notes a disk's origin and returns the disk as stored does.
 func (s *storing) find(ctx context.Context, infrastructure string, of origin) (*store.Disk, error) {
 	s.build.Origins[infrastructure] = string(of)
+	return s.stored(ctx, infrastructure, of)
+}
+
+// stored returns the disk of that origin if an earlier build put it into the store,
+// and it is whole; else nil.
+func (s *storing) stored(ctx context.Context, infrastructure string, of origin) (*store.Disk, error) {
 	for _, i := range s.earlier {
 		if i.Origins[infrastructure] != string(of) {
 			continue

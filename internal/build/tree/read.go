@@ -42,6 +42,15 @@ func (b *Builder) Read(ctx context.Context, names Reading, d Disk, folder string
 	return errors.Join(use(disk), disk.Close())
 }
 
+// Prepare runs the steps that Read would wait for.
+func (b *Builder) Prepare(ctx context.Context, names Reading, d Disk) error {
+	states, err := b.ReadStates(ctx, names, d)
+	if err != nil {
+		return err
+	}
+	return b.engine.Solve(ctx, names.Title, states[0])
+}
+
 // ReadStates are what Read asks of the engine: the map and the trees, or the packed
 // disk.
 func (b *Builder) ReadStates(ctx context.Context, names Reading, d Disk) ([]llb.State, error) {
