@@ -151,6 +151,7 @@ func (b *Builder) Compiler(ctx context.Context, release distro.Release, tools ll
 // goes into it.
 func (b *Builder) OS(ctx context.Context, tools, release distro.Release, l *lock.Lock) (llb.State, error) {
 	config := settings(release)
+	config.From = debsDir
 	var ground []lock.Package
 	for _, p := range l.OS.Packages {
 		switch {
@@ -179,7 +180,7 @@ func (b *Builder) OS(ctx context.Context, tools, release distro.Release, l *lock
 	}
 	mounts := []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)}
 	unpack, err := b.run(ctx, step{
-		title: "os: unpack", program: "install", verb: "unpack", root: xz, mounts: mounts,
+		title: "os: unpack", program: "install", verb: "unpack", root: xz, mounts: mounts, epoch: l.Epoch,
 		config: install.UnpackConfig{UnpackConfig: unpacking(release, l.OS.Packages), Ground: packages.Names(ground)},
 	})
 	if err != nil {
@@ -216,7 +217,7 @@ func toInstall(p lock.Package) install.Package {
 // settings is how a release's packages are installed.
 func settings(release distro.Release) install.Config {
 	return install.Config{
-		From: debsDir, Exclude: release.Exclude, Include: release.Include,
+		Exclude: release.Exclude, Include: release.Include,
 		Host: release.Host, Empty: release.Empty, Reset: release.Reset,
 	}
 }
@@ -228,6 +229,7 @@ func (b *Builder) AddPackages(ctx context.Context, title string, release distro.
 		return tree, nil
 	}
 	config := settings(release)
+	config.From = debsDir
 	for _, p := range set.Packages {
 		config.Rest = append(config.Rest, toInstall(p))
 	}
