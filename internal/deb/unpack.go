@@ -35,7 +35,7 @@ func Unpack(ctx context.Context, root *os.Root, data io.Reader, filter Filter, t
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		leftOut := filter.leavesOut("/"+inTree(header.Name), header.Typeflag)
+		leftOut := filter.leavesOut("/"+InTree(header.Name), header.Typeflag)
 		if entry != nil {
 			if err := entry(header, leftOut); err != nil {
 				return fmt.Errorf("data.tar: %s: %w", header.Name, err)
@@ -44,7 +44,7 @@ func Unpack(ctx context.Context, root *os.Root, data io.Reader, filter Filter, t
 		if leftOut {
 			continue
 		}
-		name := inTree(header.Name)
+		name := InTree(header.Name)
 		if err := unpackEntry(root, name, header, archive); err != nil {
 			return fmt.Errorf("data.tar: %s: %w", header.Name, err)
 		}
@@ -61,8 +61,8 @@ func Unpack(ctx context.Context, root *os.Root, data io.Reader, filter Filter, t
 	return nil
 }
 
-// inTree returns the path below a tree's root of a name in an archive.
-func inTree(name string) string { return path.Clean(strings.TrimPrefix(name, "/")) }
+// InTree returns the path below a tree's root of a name in an archive; "." is the root.
+func InTree(name string) string { return path.Clean(strings.TrimPrefix(name, "/")) }
 
 func unpackEntry(root *os.Root, name string, header *tar.Header, content io.Reader) error {
 	if header.Typeflag == tar.TypeDir {
@@ -92,7 +92,7 @@ func unpackEntry(root *os.Root, name string, header *tar.Header, content io.Read
 		}
 		return root.Lchown(name, header.Uid, header.Gid)
 	case tar.TypeLink:
-		return root.Link(inTree(header.Linkname), name)
+		return root.Link(InTree(header.Linkname), name)
 	default:
 		return fmt.Errorf("tar entry type %q is not one that packages hold", header.Typeflag)
 	}

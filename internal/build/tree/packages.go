@@ -150,26 +150,7 @@ func (b *Builder) Compiler(ctx context.Context, release distro.Release, tools ll
 // network. The initramfs is made beside most of that, of a tree that holds all that
 // goes into it.
 func (b *Builder) OS(ctx context.Context, tools, release distro.Release, l *lock.Lock) (llb.State, error) {
-	config := settings(release)
-	config.From = debsDir
-	var ground []lock.Package
-	for _, p := range l.OS.Packages {
-		switch {
-		case !p.Ground:
-			config.Rest = append(config.Rest, toInstall(p))
-		case slices.Contains(release.First, p.Name):
-			config.First = append(config.First, toInstall(p))
-		default:
-			config.Ground = append(config.Ground, toInstall(p))
-		}
-		if p.Ground {
-			ground = append(ground, p)
-		}
-	}
-	for name := range release.Presets {
-		config.Keep = append(config.Keep, "/"+name)
-	}
-	slices.Sort(config.Keep)
+	config, ground := wholeSystem(release, l.OS.Packages)
 	xz, err := b.unpacker(ctx, tools, l.Tools.Packages)
 	if err != nil {
 		return llb.State{}, err
@@ -181,7 +162,7 @@ func (b *Builder) OS(ctx context.Context, tools, release distro.Release, l *lock
 	mounts := []llb.RunOption{llb.AddMount(debsDir, debs, llb.Readonly)}
 	unpack, err := b.run(ctx, step{
 		title: "os: unpack", program: "install", verb: "unpack", root: xz, mounts: mounts, epoch: l.Epoch,
-		config: install.UnpackConfig{UnpackConfig: unpacking(release, l.OS.Packages), Ground: packages.Names(ground)},
+		config: install.UnpackConfig{UnpackConfig: unpacking(release, l.OS.Packages), Ground: ground},
 	})
 	if err != nil {
 		return llb.State{}, err
@@ -208,6 +189,30 @@ func (b *Builder) OS(ctx context.Context, tools, release distro.Release, l *lock
 		return llb.State{}, err
 	}
 	return llb.Merge([]llb.State{configured.Root(), initramfs.AddMount(outDir, llb.Scratch())}, llb.WithCustomName("os: merge layers")), nil
+}
+
+// wholeSystem is how a system's packages are installed, and which files are those of
+// its ground packages.
+func wholeSystem(release distro.Release, set []lock.Package) (config install.Config, ground []string) {
+	config = settings(release)
+	config.From = debsDir
+	for _, p := range set {
+		switch {
+		case !p.Ground:
+			config.Rest = append(config.Rest, toInstall(p))
+			continue
+		case slices.Contains(release.First, p.Name):
+			config.First = append(config.First, toInstall(p))
+		default:
+			config.Ground = append(config.Ground, toInstall(p))
+		}
+		ground = append(ground, packages.Name(p))
+	}
+	for name := range release.Presets {
+		config.Keep = append(config.Keep, "/"+name)
+	}
+	slices.Sort(config.Keep)
+	return config, ground
 }
 
 func toInstall(p lock.Package) install.Package {

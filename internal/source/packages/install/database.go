@@ -147,7 +147,7 @@ func infoName(stanza deb.Stanza) string {
 // note lists an entry of the package's files, and has a conffile written beside the
 // name that it gets when the package is configured.
 func (r *record) note(header *tar.Header) {
-	name := "/" + path.Clean(strings.TrimPrefix(header.Name, "/"))
+	name := "/" + deb.InTree(header.Name)
 	r.contents = append(r.contents, name)
 	if r.forDpkg {
 		return
@@ -155,7 +155,7 @@ func (r *record) note(header *tar.Header) {
 	if slices.Contains(r.conffiles, name) {
 		header.Name += newSuffix
 	}
-	if header.Typeflag == tar.TypeLink && slices.Contains(r.conffiles, "/"+path.Clean(strings.TrimPrefix(header.Linkname, "/"))) {
+	if header.Typeflag == tar.TypeLink && slices.Contains(r.conffiles, "/"+deb.InTree(header.Linkname)) {
 		header.Linkname += newSuffix
 	}
 }

@@ -48,12 +48,12 @@ type Package struct {
 // tree's own dpkg: it unpacks what was left to it, configures the essential packages
 // and those that have to do with the kernel. No service is started. Meanwhile the
 // Python modules of all packages are compiled.
-func Begin(ctx context.Context, config Config, _ time.Time) (err error) {
+func Begin(ctx context.Context, config Config, _ time.Time) error {
 	if err := skipSyncs(); err != nil {
 		return err
 	}
 	// What dpkg and the first maintainer scripts expect beside the records.
-	err = errors.Join(os.WriteFile("/"+adminDir+"/available", nil, 0o644), os.WriteFile("/etc/fstab", nil, 0o644), servicepolicy.Forbid("/"))
+	err := errors.Join(os.WriteFile("/"+adminDir+"/available", nil, 0o644), os.WriteFile("/etc/fstab", nil, 0o644), servicepolicy.Forbid("/"))
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package install
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"nodesmith.dev/nodesmith/internal/deb"
 	"nodesmith.dev/nodesmith/internal/source/packages/step"
 )
 
@@ -47,7 +49,7 @@ func Unpack(ctx context.Context, config UnpackConfig, epoch time.Time) error {
 		}
 		sizes[name] = info.Size()
 	}
-	slices.SortStableFunc(largest, func(a, b string) int { return int(sizes[b] - sizes[a]) })
+	slices.SortStableFunc(largest, func(a, b string) int { return cmp.Compare(sizes[b], sizes[a]) })
 	if err := tree.Each(ctx, largest, unpacking.unpack); err != nil {
 		return err
 	}
@@ -110,7 +112,7 @@ func (u *unpacking) unpack(ctx context.Context, name string) error {
 // claim notes whose a path is. Packages that have a path in common which is not a
 // directory of both are left to dpkg.
 func (u *unpacking) claim(p *unpacked, header *tar.Header) {
-	name := u.merged(path.Clean(strings.TrimPrefix(header.Name, "/")))
+	name := u.merged(deb.InTree(header.Name))
 	if _, link := u.config.Links[name]; link {
 		return // is there before any package, and stays
 	}
